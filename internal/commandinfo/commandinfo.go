@@ -1,0 +1,381 @@
+// Package commandinfo answers the COMMAND family from a command table. Server and proxy share it, so that a
+// client sees the same commands through both. No state, no goroutines.
+package commandinfo
+
+import (
+	"errors"
+	"strings"
+
+	"haypile/internal/command"
+	"haypile/internal/resp"
+)
+
+// Append answers a call of COMMAND or one of its sub-commands; args includes the command name. An error
+// reply is appended like any other.
+func Append(w *resp.Writer, t *command.Table, args [][]byte) {
+	if len(args) == 1 {
+		w.Array(t.Len())
+		for _, s := range t.All() {
+			appendSpec(w, s)
+		}
+		return
+	}
+	switch strings.ToUpper(string(args[1])) {
+	case "COUNT":
+		w.Int(int64(t.Len()))
+	case "INFO":
+		info(w, t, args[2:])
+	case "DOCS":
+		docs(w, t, args[2:])
+	case "LIST":
+		list(w, t, args[2:])
+	case "GETKEYS":
+		getKeys(w, t, args[2:], false)
+	case "GETKEYSANDFLAGS":
+		getKeys(w, t, args[2:], true)
+	case "HELP":
+		w.Array(len(help))
+		for _, line := range help {
+			w.SimpleString(line)
+		}
+	default:
+		w.Error(resp.UnknownSubcommand(args[1], "COMMAND"))
+	}
+}
+
+var help = []string{
+	"COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+	"(no subcommand)",
+	"    Return details about all commands.",
+	"COUNT",
+	"    Return the number of commands.",
+	"LIST [FILTERBY (MODULE name|ACLCAT category|PATTERN pattern)]",
+	"    Return the names of all commands, or of those that match.",
+	"INFO [<command-name> ...]",
+	"    Return details about the given commands, or all.",
+	"DOCS [<command-name> ...]",
+	"    Return documentation about the given commands, or all.",
+	"GETKEYS <full-command>",
+	"    Return the keys of a full command.",
+	"GETKEYSANDFLAGS <full-command>",
+	"    Return the keys of a full command and what it does with each.",
+	"HELP",
+	"    Print this help.",
+}
+
+// find looks a command up by the name that COMMAND prints: "get", "client|kill".
+func find(t *command.Table, name []byte) *command.Spec {
+	parent, sub, isSub := strings.Cut(string(name), "|")
+	s := t.Lookup([]byte(parent))
+	if s == nil || !isSub {
+		return s
+	}
+	return s.FindSub([]byte(sub))
+}
+
+func info(w *resp.Writer, t *command.Table, names [][]byte) {
+	if len(names) == 0 {
+		w.Array(t.Len())
+		for _, s := range t.All() {
+			appendSpec(w, s)
+		}
+		return
+	}
+	w.Array(len(names))
+	for _, n := range names {
+		if s := find(t, n); s != nil {
+			appendSpec(w, s)
+		} else {
+			w.NullArray()
+		}
+	}
+}
+
+// appendSpec appends the ten fields of COMMAND INFO.
+func appendSpec(w *resp.Writer, s *command.Spec) {
+	w.Array(10)
+	w.BulkString(s.FullName())
+	w.Int(int64(s.Arity))
+	names := s.Flags.Names()
+	w.Set(len(names))
+	for _, n := range names {
+		w.SimpleString(n)
+	}
+	first, last, step := legacyKeys(s)
+	w.Int(int64(first))
+	w.Int(int64(last))
+	w.Int(int64(step))
+	cats := s.Categories()
+	w.Set(len(cats))
+	for _, c := range cats {
+		w.SimpleString("@" + c)
+	}
+	tips(w, s)
+	w.Array(len(s.Keys))
+	for _, k := range s.Keys {
+		appendKeySpec(w, k)
+	}
+	w.Array(len(s.Sub))
+	for _, sub := range s.Sub {
+		appendSpec(w, sub)
+	}
+}
+
+// legacyKeys are the three numbers that came before key specifications: the first range of keys.
+func legacyKeys(s *command.Spec) (first, last, step int) {
+	for i, k := range s.Keys {
+		if k.Find != command.FindRange {
+			continue
+		}
+		if first == 0 {
+			first, last, step = k.First, k.Last, max(k.Step, 1)
+		} else if s.Keys[i-1].Find == command.FindRange && last >= 0 && k.First == last+1 && step == 1 {
+			last = k.Last
+		}
+	}
+	return first, last, step
+}
+
+// tips are Redis' command tips, as far as routing knows them.
+func tips(w *resp.Writer, s *command.Spec) {
+	var out []string
+	switch s.Route {
+	case command.RouteMultiShard:
+		out = append(out, "request_policy:multi_shard")
+	case command.RouteAllShards:
+		out = append(out, "request_policy:all_shards")
+	case command.RouteAllNodes:
+		out = append(out, "request_policy:all_nodes")
+	case command.RouteCursor:
+		out = append(out, "request_policy:special")
+	}
+	switch s.Merge {
+	case command.MergeAllSucceeded:
+		out = append(out, "response_policy:all_succeeded")
+	case command.MergeSum:
+		out = append(out, "response_policy:agg_sum")
+	case command.MergeMin:
+		out = append(out, "response_policy:agg_min")
+	case command.MergeLogicalAnd:
+		out = append(out, "response_policy:agg_logical_and")
+	case command.MergeOneSucceeded:
+		out = append(out, "response_policy:one_succeeded")
+	case command.MergeSpecial:
+		out = append(out, "response_policy:special")
+	}
+	w.Array(len(out))
+	for _, tip := range out {
+		w.BulkString(tip)
+	}
+}
+
+func appendKeySpec(w *resp.Writer, k command.KeySpec) {
+	w.Map(3)
+	w.BulkString("flags")
+	flags := k.Access.Names()
+	w.Set(len(flags))
+	for _, f := range flags {
+		w.SimpleString(f)
+	}
+	w.BulkString("begin_search")
+	w.Map(2)
+	w.BulkString("type")
+	if k.Find == command.FindWord {
+		w.BulkString("keyword")
+		w.BulkString("spec")
+		w.Map(2)
+		w.BulkString("keyword")
+		w.BulkString(k.Word)
+		w.BulkString("startfrom")
+		w.Int(int64(k.First))
+	} else {
+		w.BulkString("index")
+		w.BulkString("spec")
+		w.Map(1)
+		w.BulkString("index")
+		w.Int(int64(k.First))
+	}
+	w.BulkString("find_keys")
+	w.Map(2)
+	w.BulkString("type")
+	if k.Find == command.FindCounted {
+		w.BulkString("keynum")
+		w.BulkString("spec")
+		w.Map(3)
+		w.BulkString("keynumidx")
+		w.Int(0)
+		w.BulkString("firstkey")
+		w.Int(1)
+		w.BulkString("keystep")
+		w.Int(int64(max(k.Step, 1)))
+		return
+	}
+	last := k.Last
+	if k.Find == command.FindRange && last >= 0 {
+		last -= k.First // relative to where the search begins
+	}
+	w.BulkString("range")
+	w.BulkString("spec")
+	w.Map(3)
+	w.BulkString("lastkey")
+	w.Int(int64(last))
+	w.BulkString("keystep")
+	w.Int(int64(max(k.Step, 1)))
+	w.BulkString("limit")
+	w.Int(0)
+}
+
+func docs(w *resp.Writer, t *command.Table, names [][]byte) {
+	specs := t.All()
+	if len(names) > 0 {
+		specs = nil
+		for _, n := range names {
+			if s := find(t, n); s != nil {
+				specs = append(specs, s)
+			}
+		}
+	}
+	w.Map(len(specs))
+	for _, s := range specs {
+		w.BulkString(s.FullName())
+		appendDocs(w, s)
+	}
+}
+
+func appendDocs(w *resp.Writer, s *command.Spec) {
+	n := 4
+	if len(s.Sub) > 0 {
+		n++
+	}
+	w.Map(n)
+	w.BulkString("summary")
+	w.BulkString(s.Summary)
+	w.BulkString("since")
+	w.BulkString(s.Since)
+	w.BulkString("group")
+	w.BulkString(s.Group)
+	w.BulkString("complexity")
+	w.BulkString(s.Complexity)
+	if len(s.Sub) > 0 {
+		w.BulkString("subcommands")
+		w.Map(len(s.Sub))
+		for _, sub := range s.Sub {
+			w.BulkString(sub.FullName())
+			appendDocs(w, sub)
+		}
+	}
+}
+
+func list(w *resp.Writer, t *command.Table, args [][]byte) {
+	match := func(*command.Spec) bool { return true }
+	switch {
+	case len(args) == 0:
+	case len(args) != 3 || !strings.EqualFold(string(args[0]), "FILTERBY"):
+		w.Error(resp.ErrSyntax)
+		return
+	case strings.EqualFold(string(args[1]), "MODULE"):
+		match = func(*command.Spec) bool { return false }
+	case strings.EqualFold(string(args[1]), "ACLCAT"):
+		want := strings.ToLower(string(args[2]))
+		match = func(s *command.Spec) bool {
+			for _, c := range s.Categories() {
+				if c == want {
+					return true
+				}
+			}
+			return false
+		}
+	case strings.EqualFold(string(args[1]), "PATTERN"):
+		pattern := strings.ToLower(string(args[2]))
+		match = func(s *command.Spec) bool { return glob(pattern, s.FullName()) }
+	default:
+		w.Error(resp.ErrSyntax)
+		return
+	}
+	var names []string
+	for _, s := range t.All() {
+		if match(s) {
+			names = append(names, s.FullName())
+		}
+		for _, sub := range s.Sub {
+			if match(sub) && len(args) > 0 {
+				names = append(names, sub.FullName())
+			}
+		}
+	}
+	w.Array(len(names))
+	for _, n := range names {
+		w.BulkString(n)
+	}
+}
+
+func getKeys(w *resp.Writer, t *command.Table, args [][]byte, flags bool) {
+	if len(args) == 0 {
+		name := "command|getkeys"
+		if flags {
+			name = "command|getkeysandflags"
+		}
+		w.Error(resp.WrongArity(name))
+		return
+	}
+	s, known := t.Find(args)
+	switch {
+	case s == nil || !known:
+		w.Error("ERR Invalid command specified")
+		return
+	case !s.ArityOK(len(args)):
+		w.Error("ERR Invalid number of arguments specified for command")
+		return
+	}
+	keys, err := s.AppendKeys(nil, args)
+	switch {
+	case errors.Is(err, command.ErrBadKeys):
+		w.Error("ERR " + command.ErrBadKeys.Error())
+		return
+	case err != nil:
+		w.Error("ERR " + err.Error())
+		return
+	case len(keys) == 0:
+		w.Error("ERR " + command.ErrNoKeys.Error())
+		return
+	}
+	w.Array(len(keys))
+	for _, k := range keys {
+		if !flags {
+			w.Bulk(args[k.Pos])
+			continue
+		}
+		w.Array(2)
+		w.Bulk(args[k.Pos])
+		names := k.Access.Names()
+		w.Set(len(names))
+		for _, n := range names {
+			w.SimpleString(n)
+		}
+	}
+}
+
+// glob matches a pattern of '*' and '?', which is all that names of commands need. It takes time linear in
+// the product of the lengths.
+func glob(pattern, s string) bool {
+	p, i, star, mark := 0, 0, -1, 0
+	for i < len(s) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, mark = p, i
+			p++
+		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == s[i]):
+			p++
+			i++
+		case star >= 0:
+			mark++
+			p, i = star+1, mark
+		default:
+			return false
+		}
+	}
+	for p < len(pattern) && pattern[p] == '*' {
+		p++
+	}
+	return p == len(pattern)
+}

@@ -1,0 +1,164 @@
+package commands
+
+import (
+	"haypile/internal/encoding"
+	"haypile/internal/keyspace"
+	"haypile/internal/rdb"
+	"haypile/internal/resp"
+	"haypile/internal/types/hash"
+)
+
+func dump(c *Call) error {
+	e, err := c.Tx.Lookup(c.Args[1])
+	if err != nil {
+		return err
+	}
+	if !e.Found {
+		c.Out.Null()
+		return nil
+	}
+	var payload []byte
+	switch e.Meta.Type {
+	case encoding.String:
+		payload = rdb.AppendString([]byte{rdb.TypeString}, e.Meta.Value)
+	case encoding.Hash:
+		h, err := hash.At(c.Tx, e)
+		if err != nil {
+			return err
+		}
+		payload = rdb.AppendLength([]byte{rdb.TypeHash}, h.Len())
+		if err := h.Scan(0, func(el keyspace.Element) bool {
+			payload = rdb.AppendString(rdb.AppendString(payload, el.Member), el.Value)
+			return true
+		}); err != nil {
+			return err
+		}
+	default:
+		return Error(resp.ErrBadData)
+	}
+	c.Out.Bulk(rdb.Seal(payload))
+	return nil
+}
+
+// restoreOptions are those of RESTORE. IDLETIME and FREQ are checked only.
+type restoreOptions struct{ replace, absolute, idle, freq bool }
+
+func (c *Call) parseRestore(i int) (o restoreOptions, err error) {
+	for ; i < len(c.Args); i++ {
+		more := i+1 < len(c.Args)
+		switch {
+		case c.Is(i, "REPLACE"):
+			o.replace = true
+		case c.Is(i, "ABSTTL"):
+			o.absolute = true
+		case c.Is(i, "IDLETIME") && more && !o.freq:
+			i++
+			n, err := c.int64At(i)
+			if err != nil {
+				return o, err
+			}
+			if n < 0 {
+				return o, Error(resp.ErrInvalidIdle)
+			}
+			o.idle = true
+		case c.Is(i, "FREQ") && more && !o.idle:
+			i++
+			n, err := c.int64At(i)
+			if err != nil {
+				return o, err
+			}
+			if n < 0 || n > 255 {
+				return o, Error(resp.ErrInvalidFreq)
+			}
+			o.freq = true
+		default:
+			return o, Error(resp.ErrSyntax)
+		}
+	}
+	return o, nil
+}
+
+func restore(c *Call) error {
+	o, err := c.parseRestore(4)
+	if err != nil {
+		return err
+	}
+	e, err := c.Tx.Lookup(c.Args[1])
+	if err != nil {
+		return err
+	}
+	if e.Found && !o.replace && !c.Tx.Applying() {
+		return Error(resp.ErrBusyKey)
+	}
+	deadline, err := c.int64At(2)
+	if err != nil {
+		return err
+	}
+	if deadline < 0 {
+		return Error(resp.ErrInvalidTTL)
+	}
+	body, ok := rdb.Open(c.Args[3])
+	if !ok {
+		return Error(resp.ErrDumpPayload)
+	}
+	if deadline != 0 && !o.absolute {
+		deadline += c.Tx.Now()
+	}
+	existed := e.Found
+	if _, err := c.Tx.Remove(&e); err != nil {
+		return err
+	}
+	empty := c.Tx.Mark()
+	if err := c.load(e, body, deadline); err != nil {
+		return err
+	}
+	c.Out.OK()
+	if deadline != 0 && c.past(deadline) {
+		c.Tx.Rollback(&empty)
+		if existed {
+			c.effect(wordDel, e.User)
+		}
+		return nil
+	}
+	if deadline != 0 && !o.absolute {
+		args := [][]byte{wordRestore, e.User, decimal(deadline), c.Args[3], wordAbsTTL}
+		if o.replace {
+			args = append(args, wordReplace)
+		}
+		c.effect(args...)
+	}
+	return nil
+}
+
+// load stores the value of a payload's body at a key that does not exist.
+func (c *Call) load(e keyspace.Entry, body []byte, deadline int64) error {
+	bad := Error(resp.ErrBadData)
+	if len(body) == 0 {
+		return bad
+	}
+	r := rdb.NewReader(body[1:])
+	switch body[0] {
+	case rdb.TypeString:
+		v, err := r.String()
+		if err != nil || r.Left() != 0 {
+			return bad
+		}
+		return c.Tx.PutString(&e, v, deadline)
+	case rdb.TypeHash, rdb.TypeHashZiplist, rdb.TypeHashListpack:
+		h := hash.Begin(c.Tx, e, deadline)
+		seen := map[string]struct{}{}
+		err := r.Pairs(body[0], func(field, value []byte) error {
+			if _, twice := seen[string(field)]; twice {
+				return rdb.ErrFormat
+			}
+			seen[string(field)] = struct{}{}
+			h.Add(field, value)
+			return nil
+		})
+		if err != nil || r.Left() != 0 || h.Len() == 0 {
+			return bad
+		}
+		return h.Save()
+	}
+	return bad
+}

@@ -1,0 +1,111 @@
+package commands
+
+import (
+	"math"
+
+	"haypile/internal/encoding"
+	"haypile/internal/keyspace"
+	"haypile/internal/option"
+	"haypile/internal/resp"
+	"haypile/internal/types/hash"
+)
+
+// maxRepeated bounds how many fields, some of them again and again, one HRANDFIELD may answer.
+const maxRepeated = 1 << 24
+
+func hRandField(c *Call) error {
+	if len(c.Args) == 2 {
+		return c.randomField()
+	}
+	count, ok := resp.ParseInt(c.Args[2])
+	if !ok || count == math.MinInt64 {
+		return Error(resp.ErrNotInteger)
+	}
+	withValues := len(c.Args) == 4
+	if len(c.Args) > 4 || withValues && !c.Is(3, "WITHVALUES") {
+		return Error(resp.ErrSyntax)
+	}
+	if withValues && (count < -math.MaxInt64/2 || count > math.MaxInt64/2) || count < -maxRepeated {
+		return Error(resp.ErrOutOfRange)
+	}
+	h, err := c.openHash()
+	if err != nil {
+		return err
+	}
+	list, n := c.Out.Defer(), 0
+	visit := func(p hash.Pair) {
+		n++
+		if withValues && c.Out.Proto >= 3 {
+			c.Out.Array(2)
+		}
+		c.Out.Bulk(p.Field)
+		if withValues {
+			c.Out.Bulk(p.Value)
+		}
+	}
+	if count >= 0 {
+		err = h.RandomDistinct(uint64(count), visit)
+	} else {
+		err = h.Random(uint64(-count), visit)
+	}
+	if withValues && c.Out.Proto < 3 {
+		n *= 2
+	}
+	c.Out.EndArray(list, n)
+	return err
+}
+
+// randomField answers one field.
+func (c *Call) randomField() error {
+	h, err := c.openHash()
+	if err != nil {
+		return err
+	}
+	found := false
+	err = h.Random(1, func(p hash.Pair) {
+		found = true
+		c.Out.Bulk(p.Field)
+	})
+	if err == nil && !found {
+		c.Out.Null()
+	}
+	return err
+}
+
+// maxPageBytes bounds a page of HSCAN that would answer a small hash whole, as Redis does.
+const maxPageBytes = 1 << 20
+
+func hScan(c *Call) error {
+	cursor, err := c.cursorAt(2)
+	if err == nil && cursor >= encoding.HashEnd {
+		err = Error(resp.ErrInvalidCursor)
+	}
+	if err != nil {
+		return err
+	}
+	h, err := c.openHash()
+	if err != nil {
+		return err
+	}
+	if h.Len() == 0 {
+		return c.writePage(func(*resp.Writer) (next uint64, n int, err error) { return 0, 0, nil })
+	}
+	o, err := c.parseScan(3, false)
+	if err != nil {
+		return err
+	}
+	page := o.count
+	if entries := c.Node.Config().Int(option.HashMaxListpackEntries); h.Len() <= uint64(entries) {
+		page = max(page, int(entries))
+	}
+	return c.writePage(func(out *resp.Writer) (next uint64, n int, err error) {
+		next, err = h.Page(cursor, page, o.count, maxPageBytes, func(el keyspace.Element) {
+			if o.matches(el.Member) {
+				out.Bulk(el.Member)
+				out.Bulk(el.Value)
+				n += 2
+			}
+		})
+		return next, n, err
+	})
+}

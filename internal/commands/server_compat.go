@@ -1,0 +1,176 @@
+package commands
+
+import (
+	"strings"
+	"time"
+
+	"haypile/internal/command"
+	"haypile/internal/resp"
+	"haypile/internal/slot"
+)
+
+// compatCommands are small commands, many of which exist because clients and Sentinel send them.
+var compatCommands = []*Command{
+	routed(&Command{
+		Spec: serverSpec("TIME", "2.6.0", 1, "TIME",
+			"The node's clock: Unix seconds, and microseconds beyond them.",
+			anyRole|command.Fast|command.Session),
+		Run: func(c *Call) error {
+			now := time.Now().UnixMicro()
+			c.Out.Array(2)
+			c.Out.BulkInt(now / 1_000_000)
+			c.Out.BulkInt(now % 1_000_000)
+			return nil
+		},
+	}, command.RouteAny, command.MergeNone),
+	routed(&Command{
+		Spec: serverSpec("LOLWUT", "5.0.0", -1, "LOLWUT [VERSION version] [size]",
+			"Draws a pile of hay, and tells the version.", command.ReadOnly|command.Fast),
+		Run: lolwut,
+	}, command.RouteAny, command.MergeNone),
+	scriptCommand,
+	moduleCommand,
+	clusterCommand(),
+	readMode("READONLY", "Refused: it is for the nodes of a Redis cluster."),
+	readMode("READWRITE", "Refused: it is for the nodes of a Redis cluster."),
+}
+
+// maxPile is the highest pile that LOLWUT draws.
+const maxPile = 30
+
+func lolwut(c *Call) error {
+	args := c.Args[1:]
+	if len(args) >= 2 && EqualWord(args[0], "VERSION") {
+		if _, ok := resp.ParseInt(args[1]); !ok {
+			return Error(resp.ErrNotInteger)
+		}
+		args = args[2:]
+	}
+	rows := int64(6)
+	if len(args) > 0 {
+		n, ok := resp.ParseInt(args[0])
+		if !ok {
+			return Error(resp.ErrNotInteger)
+		}
+		rows = max(1, min(n, maxPile))
+	}
+	const straw = `/\|\/,/|\`
+	var b strings.Builder
+	for r := range int(rows) {
+		b.WriteString(strings.Repeat(" ", int(rows)-r-1))
+		for i := range 2*r + 1 {
+			b.WriteByte(straw[(i*5+r*3)%len(straw)])
+		}
+		b.WriteByte('\n')
+	}
+	b.WriteString("\nHaypile keeps the hay dry. Redis ver. " + Version + "\n")
+	c.Out.Verbatim("txt", b.String())
+	return nil
+}
+
+func scriptSub(name string, arity int, syntax, summary string, r command.Route, m command.Merge,
+	run func(*Call) error) *Command {
+	return &Command{Spec: command.Spec{
+		Name: name, Group: "scripting", Since: "2.6.0", Arity: arity, Syntax: "SCRIPT " + syntax,
+		Summary:    summary,
+		Complexity: "O(1)", Flags: command.NoScript, ACL: []string{"scripting"}, Route: r, Merge: m,
+		Differs: "There are no scripts.",
+	}, Run: run}
+}
+
+// scriptCommand is what Sentinel and clients ask about scripts, of which there are none.
+var scriptCommand = &Command{
+	Spec: scriptSpec(),
+	Sub: []*Command{
+		scriptKill(),
+		scriptSub("EXISTS", -3, "EXISTS sha1 [sha1 ...]", "Whether scripts are known: none is.",
+			command.RouteAllShards, command.MergeLogicalAnd, func(c *Call) error {
+				c.Out.Array(len(c.Args) - 2)
+				for range c.Args[2:] {
+					c.Out.Int(0)
+				}
+				return nil
+			}),
+		scriptSub("FLUSH", -2, "FLUSH [ASYNC | SYNC]", "Forgets all scripts.",
+			command.RouteAllNodes, command.MergeAllSucceeded, func(c *Call) error {
+				if len(c.Args) > 3 || len(c.Args) == 3 && !c.Is(2, "ASYNC") && !c.Is(2, "SYNC") {
+					return Error("ERR SCRIPT FLUSH only support SYNC|ASYNC option")
+				}
+				c.Out.OK()
+				return nil
+			}),
+		categories(helpSub("SCRIPT", "scripting",
+			"EXISTS <sha1> [<sha1> ...]",
+			"    Return information about the existence of the scripts in the script cache.",
+			"FLUSH [ASYNC|SYNC]", "    Flush the Lua scripts cache. Very dangerous on replicas.",
+			"KILL", "    Kill the currently executing Lua script."), "scripting"),
+	},
+}
+
+func scriptSpec() command.Spec {
+	s := containerSpec("SCRIPT", "2.6.0", "About scripts, of which there are none.")
+	s.Group = "scripting"
+	return s
+}
+
+func scriptKill() *Command {
+	c := scriptSub("KILL", 2, "KILL", "Ends the running script: there is none.",
+		command.RouteAllShards, command.MergeOneSucceeded, func(*Call) error { return Error(resp.ErrNotBusy) })
+	c.Flags |= command.AllowBusy
+	return c
+}
+
+const errNoModules = Error("ERR modules cannot be loaded: the commands are built in")
+
+func moduleSub(name, since string, arity int, syntax, summary string, flags command.Flags,
+	run func(*Call) error) *Command {
+	return differs(&Command{
+		Spec: serverSpec(name, since, arity, "MODULE "+syntax, summary, command.Admin|command.NoScript|flags),
+		Run:  run,
+	}, "There are no modules.")
+}
+
+var moduleCommand = &Command{
+	Spec: containerSpec("MODULE", "4.0.0", "About modules, of which there are none."),
+	Sub: []*Command{
+		routed(moduleSub("LIST", "4.0.0", 2, "LIST", "The modules loaded: none.", 0, func(c *Call) error {
+			c.Out.Array(0)
+			return nil
+		}), command.RouteAny, command.MergeNone),
+		moduleSub("LOAD", "4.0.0", -3, "LOAD path [arg [arg ...]]", "Refused.", command.NoAsyncLoading,
+			refuseModule),
+		moduleSub("LOADEX", "7.0.0", -3, "LOADEX path [CONFIG name value ...] [ARGS arg ...]", "Refused.",
+			command.NoAsyncLoading, refuseModule),
+		moduleSub("UNLOAD", "4.0.0", 3, "UNLOAD name", "Refused.", command.NoAsyncLoading, refuseModule),
+		helpSub("MODULE", "server", "LIST", "    Return a list of loaded modules."),
+	},
+}
+
+func refuseModule(*Call) error { return errNoModules }
+
+// clusterCommand is CLUSTER of a node without Redis' cluster mode: everything is refused with the words by
+// which clients notice that, except the pure function KEYSLOT.
+func clusterCommand() *Command {
+	s := containerSpec("CLUSTER", "3.0.0", "Refused, but for KEYSLOT: this is no Redis cluster.")
+	s.Syntax, s.Group, s.Flags = "CLUSTER KEYSLOT key", "cluster", command.Stale|command.Loading
+	s.Differs = "Sharding is the proxies' work. KEYSLOT is answered; it has the slot function of Redis " +
+		"Cluster. The sub-commands have no descriptions of their own."
+	return routed(&Command{Spec: s, Run: func(c *Call) error {
+		if !c.Is(1, "KEYSLOT") {
+			return Error(resp.ErrClusterDisabled)
+		}
+		if len(c.Args) != 3 {
+			return Error(resp.WrongArity("cluster|keyslot"))
+		}
+		c.Out.Int(int64(slot.Of(c.Args[2])))
+		return nil
+	}}, command.RouteAny, command.MergeNone)
+}
+
+func readMode(name, summary string) *Command {
+	s := serverSpec(name, "3.0.0", 1, name, summary, anyRole|command.Fast)
+	s.Group = "cluster"
+	return routed(categories(&Command{Spec: s, Run: func(*Call) error {
+		return Error(resp.ErrClusterDisabled)
+	}}, "connection"), command.RouteAny, command.MergeNone)
+}

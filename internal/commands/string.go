@@ -1,0 +1,202 @@
+package commands
+
+import (
+	"haypile/internal/command"
+	"haypile/internal/encoding"
+	"haypile/internal/resp"
+)
+
+var stringFamily = family{group: "string", category: "string"}
+
+var stringCommands = []*Command{
+	stringFamily.command("GET", "1.0.0", 2, readFast, oneKey(accessGet), "GET key",
+		"O(1)", "Answers the string stored at a key.", get),
+	stringFamily.command("SET", "1.0.0", -3, writeGrow, oneKey(accessBoth|command.AccessVariable),
+		"SET key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | "+
+			"PXAT unix-time-milliseconds | KEEPTTL]",
+		"O(1)", "Stores a string at a key, whatever was there before.", set),
+	stringFamily.command("SETNX", "1.0.0", 3, writeGrowFast, oneKey(accessInsert), "SETNX key value",
+		"O(1)", "Stores a string unless the key exists.", setNX),
+	stringFamily.command("SETEX", "2.0.0", 4, writeGrow, oneKey(accessStore), "SETEX key seconds value",
+		"O(1)", "Stores a string that expires after a number of seconds.",
+		func(c *Call) error { return setTimed(c, inSeconds, "setex") }),
+	stringFamily.command("PSETEX", "2.6.0", 4, writeGrow, oneKey(accessStore), "PSETEX key milliseconds value",
+		"O(1)", "Stores a string that expires after a number of milliseconds.",
+		func(c *Call) error { return setTimed(c, inMillis, "psetex") }),
+	stringFamily.command("PKSETEXAT", "3.0.0", 4, writeGrow, oneKey(accessStore), "PKSETEXAT key timestamp value",
+		"O(1)", "Stores a string that expires at a point in time, in Unix seconds.",
+		func(c *Call) error { return setTimed(c, atUnixTime, "pksetexat") }).
+		differs("Redis does not know this command of Pika's. SET with EXAT does the same."),
+	stringFamily.command("GETSET", "1.0.0", 3, writeGrowFast, oneKey(accessBoth), "GETSET key value",
+		"O(1)", "Stores a string and answers the one that it replaces.", getSet),
+	stringFamily.command("GETDEL", "6.2.0", 2, command.Write|command.Fast, oneKey(accessTake), "GETDEL key",
+		"O(1)", "Answers the string stored at a key and deletes the key.", getDel),
+	stringFamily.command("GETEX", "6.2.0", -2, command.Write|command.Fast, oneKey(accessBoth),
+		"GETEX key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST]",
+		"O(1)", "Answers the string stored at a key and changes when the key expires.", getEx),
+	stringFamily.command("MGET", "1.0.0", -2, readFast, allKeys(accessGet), "MGET key [key ...]",
+		"O(N) keys", "Answers the strings stored at several keys.", mGet).split(command.MergeKeyOrder),
+	stringFamily.command("MSET", "1.0.1", -3, writeGrow, command.Range(1, -1, 2, accessStore),
+		"MSET key value [key value ...]", "O(N) keys", "Stores strings at several keys in one step.",
+		mSet).split(command.MergeAllSucceeded),
+	stringFamily.command("MSETNX", "1.0.1", -3, writeGrow, command.Range(1, -1, 2, accessInsert),
+		"MSETNX key value [key value ...]", "O(N) keys",
+		"Stores strings at several keys in one step if none of the keys exists.", mSetNX),
+	stringFamily.command("APPEND", "2.0.0", 3, writeGrowFast, oneKey(command.AccessRW|command.AccessInsert),
+		"APPEND key value", "O(N) bytes of the resulting string: the value is written anew.",
+		"Adds bytes to the end of a string, which begins empty if the key is missing.", appendTo),
+	stringFamily.command("STRLEN", "2.2.0", 2, readFast, oneKey(command.AccessRO), "STRLEN key",
+		"O(1)", "Answers the number of bytes of a string.", strLen),
+	stringFamily.command("GETRANGE", "2.4.0", 4, command.ReadOnly, oneKey(accessGet), "GETRANGE key start end",
+		"O(N) bytes of the string", "Answers a part of a string.", getRange),
+	stringFamily.command("SUBSTR", "1.0.0", 4, command.ReadOnly, oneKey(accessGet), "SUBSTR key start end",
+		"O(N) bytes of the string", "Answers a part of a string: the old name of GETRANGE.", getRange),
+	stringFamily.command("SETRANGE", "2.2.0", 4, writeGrow, oneKey(accessChange), "SETRANGE key offset value",
+		"O(N) bytes of the resulting string: the value is written anew.",
+		"Overwrites a part of a string, padding it with zero bytes up to the offset.", setRange),
+	stringFamily.command("INCR", "1.0.0", 2, writeGrowFast, oneKey(accessBoth), "INCR key",
+		"O(1)", "Adds one to the integer stored at a key.", func(c *Call) error { return add(c, 1) }),
+	stringFamily.command("DECR", "1.0.0", 2, writeGrowFast, oneKey(accessBoth), "DECR key",
+		"O(1)", "Subtracts one from the integer stored at a key.", func(c *Call) error { return add(c, -1) }),
+	stringFamily.command("INCRBY", "1.0.0", 3, writeGrowFast, oneKey(accessBoth), "INCRBY key increment",
+		"O(1)", "Adds a number to the integer stored at a key.", incrBy),
+	stringFamily.command("DECRBY", "1.0.0", 3, writeGrowFast, oneKey(accessBoth), "DECRBY key decrement",
+		"O(1)", "Subtracts a number from the integer stored at a key.", decrBy),
+	stringFamily.command("INCRBYFLOAT", "2.6.0", 3, writeGrowFast, oneKey(accessBoth), "INCRBYFLOAT key increment",
+		"O(1)", "Adds a floating point number to the number stored at a key.", incrByFloat),
+	{Spec: command.Spec{
+		Name: "LCS", Group: "string", Since: "7.0.0", Arity: -3, Flags: command.ReadOnly, ACL: []string{"string"},
+		Syntax:     "LCS key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]",
+		Complexity: "O(N*M) bytes of the two strings",
+		Summary:    "Finds the longest sequence of bytes that occurs, with gaps, in both of two strings.",
+		Keys:       []command.KeySpec{command.Range(1, 2, 1, accessGet)},
+	}, Run: longestCommon},
+}
+
+func get(c *Call) error {
+	e, err := c.lookupString(c.Args[1])
+	if err != nil {
+		return err
+	}
+	c.writeString(e.Found, e.Meta.Value)
+	return nil
+}
+
+// writeString replies with a string, or null.
+func (c *Call) writeString(found bool, value []byte) {
+	if found {
+		c.Out.Bulk(value)
+	} else {
+		c.Out.Null()
+	}
+}
+
+func mGet(c *Call) error {
+	c.Out.Array(len(c.Args) - 1)
+	for _, k := range c.Args[1:] {
+		e, err := c.Tx.Lookup(k)
+		if err != nil {
+			return err
+		}
+		c.writeString(e.Type() == encoding.String, e.Meta.Value)
+	}
+	return nil
+}
+
+func strLen(c *Call) error {
+	e, err := c.lookupString(c.Args[1])
+	if err != nil {
+		return err
+	}
+	c.Out.Int(int64(len(e.Meta.Value)))
+	return nil
+}
+
+func getRange(c *Call) error {
+	start, err := c.int64At(2)
+	if err != nil {
+		return err
+	}
+	end, err := c.int64At(3)
+	if err != nil {
+		return err
+	}
+	e, err := c.lookupString(c.Args[1])
+	if err != nil {
+		return err
+	}
+	if !e.Found {
+		c.Out.BulkString("")
+		return nil
+	}
+	c.Out.Bulk(span(e.Meta.Value, start, end))
+	return nil
+}
+
+// span is the part of v from start to end, both inclusive; negative positions count from the end.
+func span(v []byte, start, end int64) []byte {
+	n := int64(len(v))
+	if start < 0 && end < 0 && start > end {
+		return nil
+	}
+	if start < 0 {
+		start = max(0, n+start)
+	}
+	if end < 0 {
+		end = max(0, n+end)
+	}
+	end = min(end, n-1)
+	if start > end {
+		return nil
+	}
+	return v[start : end+1]
+}
+
+func appendTo(c *Call) error {
+	e, err := c.lookupString(c.Args[1])
+	if err != nil {
+		return err
+	}
+	old, more := e.Meta.Value, c.Args[2]
+	if e.Found {
+		if err := c.checkLength(int64(len(old)), int64(len(more))); err != nil {
+			return err
+		}
+	}
+	value := append(append(make([]byte, 0, len(old)+len(more)), old...), more...)
+	if err := c.Tx.PutString(&e, value, e.Meta.Deadline); err != nil {
+		return err
+	}
+	c.Out.Int(int64(len(value)))
+	return nil
+}
+
+func setRange(c *Call) error {
+	offset, err := c.int64At(2)
+	if err != nil {
+		return err
+	}
+	if offset < 0 {
+		return Error(resp.ErrOffsetRange)
+	}
+	e, err := c.lookupString(c.Args[1])
+	if err != nil {
+		return err
+	}
+	old, part := e.Meta.Value, c.Args[3]
+	if len(part) == 0 {
+		c.Out.Int(int64(len(old)))
+		return nil
+	}
+	if err := c.checkLength(offset, int64(len(part))); err != nil {
+		return err
+	}
+	value := make([]byte, max(int64(len(old)), offset+int64(len(part))))
+	copy(value, old)
+	copy(value[offset:], part)
+	if err := c.Tx.PutString(&e, value, e.Meta.Deadline); err != nil {
+		return err
+	}
+	c.Out.Int(int64(len(value)))
+	return nil
+}

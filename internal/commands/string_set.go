@@ -1,0 +1,232 @@
+package commands
+
+import (
+	"haypile/internal/encoding"
+	"haypile/internal/keyspace"
+	"haypile/internal/resp"
+)
+
+// setOptions are those of SET and GETEX.
+type setOptions struct {
+	nx, xx, get, keepTTL, persist bool
+	form                          timeForm
+	time                          []byte
+}
+
+// parseSetOptions reads the options from argument i on, with the combinations that Redis allows; of them,
+// forSet tells those of SET from those of GETEX.
+func (c *Call) parseSetOptions(i int, forSet bool) (o setOptions, err error) {
+	for ; i < len(c.Args); i++ {
+		last := i+1 == len(c.Args)
+		switch {
+		case forSet && !o.xx && c.Is(i, "NX"):
+			o.nx = true
+		case forSet && !o.nx && c.Is(i, "XX"):
+			o.xx = true
+		case forSet && c.Is(i, "GET"):
+			o.get = true
+		case forSet && o.form == noTime && c.Is(i, "KEEPTTL"):
+			o.keepTTL = true
+		case !forSet && o.form == noTime && c.Is(i, "PERSIST"):
+			o.persist = true
+		default:
+			form := c.timeWordAt(i)
+			if form == noTime || last || o.keepTTL || o.persist || o.form != noTime && o.form != form {
+				return o, Error(resp.ErrSyntax)
+			}
+			i++
+			o.form, o.time = form, c.Args[i]
+		}
+	}
+	return o, nil
+}
+
+func (c *Call) timeWordAt(i int) timeForm {
+	for _, w := range timeWords {
+		if c.Is(i, w.word) {
+			return w.form
+		}
+	}
+	return noTime
+}
+
+func set(c *Call) error {
+	key, value := c.Args[1], c.Args[2]
+	if len(c.Args) == 3 {
+		e, err := c.Tx.Lookup(key)
+		if err != nil {
+			return err
+		}
+		c.Out.OK()
+		return c.Tx.PutString(&e, value, 0)
+	}
+	o, err := c.parseSetOptions(3, true)
+	if err != nil {
+		return err
+	}
+	var deadline int64
+	if o.form != noTime {
+		if deadline, err = c.deadlineFrom(o.time, o.form, "set"); err != nil {
+			return err
+		}
+	}
+	e, err := c.Tx.Lookup(key)
+	if err != nil {
+		return err
+	}
+	if o.get {
+		if e.Found && e.Meta.Type != encoding.String {
+			return Error(resp.ErrWrongType)
+		}
+		c.writeString(e.Found, e.Meta.Value)
+	}
+	// What comes from the stream was done where it came from, whatever the condition finds here.
+	if !c.Tx.Applying() && (o.nx && e.Found || o.xx && !e.Found) {
+		if !o.get {
+			c.Out.Null()
+		}
+		return nil
+	}
+	if !o.get {
+		c.Out.OK()
+	}
+	switch {
+	case deadline != 0:
+		c.effect(wordSet, key, value, wordPXAt, decimal(deadline))
+	case o.keepTTL:
+		deadline = e.Meta.Deadline
+		c.effect(wordSet, key, value, wordKeepTTL)
+	default:
+		c.effect(wordSet, key, value)
+	}
+	return c.Tx.PutString(&e, value, deadline)
+}
+
+func setNX(c *Call) error {
+	e, err := c.Tx.Lookup(c.Args[1])
+	if err != nil {
+		return err
+	}
+	if e.Found && !c.Tx.Applying() {
+		c.Out.Int(0)
+		return nil
+	}
+	c.Out.Int(1)
+	return c.Tx.PutString(&e, c.Args[2], 0)
+}
+
+// setTimed stores args[3] with the time args[2].
+func setTimed(c *Call, form timeForm, name string) error {
+	deadline, err := c.deadlineFrom(c.Args[2], form, name)
+	if err != nil {
+		return err
+	}
+	e, err := c.Tx.Lookup(c.Args[1])
+	if err != nil {
+		return err
+	}
+	c.effect(wordSet, c.Args[1], c.Args[3], wordPXAt, decimal(deadline))
+	c.Out.OK()
+	return c.Tx.PutString(&e, c.Args[3], deadline)
+}
+
+func getSet(c *Call) error {
+	e, err := c.lookupString(c.Args[1])
+	if err != nil {
+		return err
+	}
+	c.writeString(e.Found, e.Meta.Value)
+	c.effect(wordSet, c.Args[1], c.Args[2])
+	return c.Tx.PutString(&e, c.Args[2], 0)
+}
+
+func getDel(c *Call) error {
+	e, err := c.lookupString(c.Args[1])
+	if err != nil {
+		return err
+	}
+	c.writeString(e.Found, e.Meta.Value)
+	if !e.Found {
+		return nil
+	}
+	return c.remove(&e)
+}
+
+// remove deletes a key that exists, and logs it as DEL.
+func (c *Call) remove(e *keyspace.Entry) error {
+	c.effect(wordDel, e.User)
+	_, err := c.Tx.Remove(e)
+	return err
+}
+
+func getEx(c *Call) error {
+	o, err := c.parseSetOptions(2, false)
+	if err != nil {
+		return err
+	}
+	e, err := c.lookupString(c.Args[1])
+	if err != nil {
+		return err
+	}
+	if !e.Found {
+		c.Out.Null()
+		return nil
+	}
+	var deadline int64
+	if o.form != noTime {
+		if deadline, err = c.deadlineFrom(o.time, o.form, "getex"); err != nil {
+			return err
+		}
+	}
+	c.Out.Bulk(e.Meta.Value)
+	switch {
+	case deadline != 0 && c.past(deadline):
+		return c.remove(&e)
+	case deadline != 0:
+		c.effect(wordPExpireAt, e.User, decimal(deadline))
+		return c.Tx.SetDeadline(&e, deadline)
+	case o.persist && e.Meta.Deadline != 0:
+		c.effect(wordPersist, e.User)
+		return c.Tx.SetDeadline(&e, 0)
+	}
+	return nil
+}
+
+func mSet(c *Call) error {
+	if len(c.Args)%2 == 0 {
+		return Error(resp.WrongArity("mset"))
+	}
+	c.Out.OK()
+	return c.setPairs()
+}
+
+func mSetNX(c *Call) error {
+	if len(c.Args)%2 == 0 {
+		return Error(resp.WrongArity("msetnx"))
+	}
+	for i := 1; i < len(c.Args) && !c.Tx.Applying(); i += 2 {
+		found, err := c.Tx.Exists(c.Args[i])
+		if err != nil {
+			return err
+		}
+		if found {
+			c.Out.Int(0)
+			return nil
+		}
+	}
+	c.Out.Int(1)
+	return c.setPairs()
+}
+
+func (c *Call) setPairs() error {
+	for i := 1; i < len(c.Args); i += 2 {
+		e, err := c.Tx.Lookup(c.Args[i])
+		if err != nil {
+			return err
+		}
+		if err := c.Tx.PutString(&e, c.Args[i+1], 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,117 @@
+package encoding
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"haypile/internal/slot"
+)
+
+// Type is a value's type. Numbers are permanent.
+type Type byte
+
+// The types. Zero is no type: a key that does not exist.
+const (
+	None   Type = 0
+	String Type = 1
+	List   Type = 2
+	Set    Type = 3
+	ZSet   Type = 4
+	Hash   Type = 5
+	Stream Type = 6
+)
+
+var typeNames = [...]string{"none", "string", "list", "set", "zset", "hash", "stream"}
+
+// String is the name that TYPE answers.
+func (t Type) String() string {
+	if int(t) < len(typeNames) {
+		return typeNames[t]
+	}
+	return fmt.Sprintf("type-%d", byte(t))
+}
+
+// ErrCorrupt marks rows that no version of this package wrote.
+var ErrCorrupt = errors.New("corrupt row")
+
+// Flags of a Meta row, in the low bits of its first byte; the high nibble is the format, 0.
+const (
+	metaExpiry = 1 << 0 // a deadline follows
+	metaKnown  = metaExpiry
+)
+
+// Meta is the metadata record of a key.
+//
+//	flags byte | type byte | [deadline u64] | string: the value
+//	                                        | else: birth slot u16 | collection u64 | count uvarint
+type Meta struct {
+	Type     Type
+	Deadline int64 // Unix milliseconds; 0 = none
+	Value    []byte
+	Birth    slot.Slot
+	ID       Collection
+	Count    uint64
+}
+
+// AppendMeta encodes m.
+func AppendMeta(dst []byte, m *Meta) []byte {
+	var flags byte
+	if m.Deadline != 0 {
+		flags |= metaExpiry
+	}
+	dst = append(dst, flags, byte(m.Type))
+	if m.Deadline != 0 {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(m.Deadline))
+	}
+	if m.Type == String {
+		return append(dst, m.Value...)
+	}
+	dst = binary.BigEndian.AppendUint16(dst, uint16(m.Birth))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(m.ID))
+	return binary.AppendUvarint(dst, m.Count)
+}
+
+// ParseMeta decodes a row into m; m.Value is a view into row.
+func ParseMeta(row []byte, m *Meta) error {
+	*m = Meta{}
+	if len(row) < 2 || row[0]&^metaKnown != 0 {
+		return fmt.Errorf("metadata %x: %w", row[:min(len(row), 16)], ErrCorrupt)
+	}
+	m.Type = Type(row[1])
+	rest := row[2:]
+	if row[0]&metaExpiry != 0 {
+		if len(rest) < 8 {
+			return fmt.Errorf("metadata deadline: %w", ErrCorrupt)
+		}
+		m.Deadline = int64(binary.BigEndian.Uint64(rest))
+		rest = rest[8:]
+	}
+	if m.Type == String {
+		m.Value = rest
+		return nil
+	}
+	if len(rest) < 11 || m.Type == None || m.Type > Stream {
+		return fmt.Errorf("metadata of type %d: %w", m.Type, ErrCorrupt)
+	}
+	m.Birth = slot.Slot(binary.BigEndian.Uint16(rest))
+	m.ID = Collection(binary.BigEndian.Uint64(rest[2:]))
+	var n int
+	if m.Count, n = binary.Uvarint(rest[10:]); n <= 0 {
+		return fmt.Errorf("metadata count: %w", ErrCorrupt)
+	}
+	return nil
+}
+
+// Elements carry a flags byte before the value, 0 today: room for a field's deadline.
+
+// AppendElementValue encodes the value of an element row.
+func AppendElementValue(dst, value []byte) []byte { return append(append(dst, 0), value...) }
+
+// ParseElementValue decodes it; the result is a view.
+func ParseElementValue(row []byte) ([]byte, error) {
+	if len(row) < 1 || row[0] != 0 {
+		return nil, fmt.Errorf("element %x: %w", row[:min(len(row), 16)], ErrCorrupt)
+	}
+	return row[1:], nil
+}

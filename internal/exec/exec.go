@@ -1,0 +1,576 @@
+// Package exec is the single gate through which commands reach data: admit -> latch and key locks -> run ->
+// commit -> reply. Clients' commands, the replication stream and recovery all pass it.
+//
+// A Session is the gate's state for one connection and belongs to its goroutine. It keeps a transaction
+// open over the write commands of a pipeline: each further command joins if its key locks can be had without
+// waiting; otherwise what there is commits first. Flush commits, waits for the durability asked for, and
+// only then may replies leave.
+//
+// Lock order: store latch, key locks ascending, commit leadership (commit.mu, then the log's own), hot
+// cache shard. The latch is held shared while a write transaction is open or a command reads, exclusively
+// for FLUSHALL, SWAPDB and role changes; so a write admitted under a role can't commit under another.
+// Key locks are held until the engine has applied, never over an fsync or a wait for replicas.
+//
+// Goroutines: none of its own. The commit leader is whichever session's goroutine came first.
+package exec
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"haypile/internal/command"
+	"haypile/internal/commands"
+	"haypile/internal/keyspace"
+	"haypile/internal/option"
+	"haypile/internal/replog"
+	"haypile/internal/resp"
+)
+
+// Options are what the gate works on. All but the functions are required.
+type Options struct {
+	Table  *command.Table
+	All    []*commands.Command
+	Config *option.Config
+	Node   commands.Node
+	Logger *slog.Logger
+	// Push hands bytes just appended to the log to the online replicas; it never blocks. May be nil.
+	Push func(start replog.Offset, stream []byte)
+	// WaitAcked blocks until n replicas have the log up to offset or ctx ends; returns how many have.
+	WaitAcked func(ctx context.Context, offset replog.Offset, n int) int
+	// Online is the number of replicas linked now.
+	Online func() int
+	// Feed gets every executed command for MONITOR; it is called only while Monitors is not 0.
+	Feed func(c *commands.Client, db int, args [][]byte)
+	// Fatal ends the process after a failure that leaves engine and log apart.
+	Fatal func(msg string, err error)
+}
+
+// Role is what the node may do at present.
+type Role struct {
+	// Writable nodes accept clients' writes; others answer Refusal.
+	Writable bool
+	Refusal  commands.Error
+	// Loading, if set, is the answer to all commands without the flag loading; Stale to those without stale.
+	Loading, Stale commands.Error
+	// Reign is the token under which the log takes appends.
+	Reign replog.Reign
+}
+
+// Data is the pair that the gate works on: the log and the store that reflects it.
+type Data struct {
+	Store *keyspace.Store
+	Log   *replog.Log
+}
+
+// Executor is the gate of one node.
+type Executor struct {
+	Options
+	byName map[string]*commands.Command
+	locks  *keyspace.Locks
+	data   atomic.Pointer[Data]
+
+	latch sync.RWMutex
+	role  atomic.Pointer[Role]
+	// leaseEnd is when the primary's lease ends, in nanoseconds since start; 0 = not managed.
+	leaseEnd atomic.Int64
+	start    time.Time
+	// diskFull and failed refuse writes: the disk is nearly full, or the log can't be written.
+	diskFull atomic.Bool
+	failed   atomic.Pointer[commands.Error]
+	expiry   atomic.Bool // active expiry and expiry on access are on
+	Monitors atomic.Int64
+
+	commit committer
+	watch  watchers
+	pause  pauseState
+
+	Stats ExecStats
+}
+
+// ExecStats are counters for INFO.
+type ExecStats struct {
+	Commands, Errors, Hits, Misses, Unexpected atomic.Int64
+	Groups, GroupTxns                          atomic.Int64
+	// ErrorKinds counts error replies by code word.
+	ErrorKinds sync.Map
+	// ExpireCycles counts runs of active expiry.
+	ExpireCycles atomic.Int64
+}
+
+// New makes the gate. It refuses everything until SetRole.
+func New(opt Options) *Executor {
+	x := &Executor{Options: opt, byName: make(map[string]*commands.Command, len(opt.All)), start: time.Now()}
+	for _, c := range opt.All {
+		x.byName[c.Name] = c
+	}
+	x.locks = keyspace.NewLocks()
+	x.role.Store(&Role{Loading: commands.Error(resp.ErrLoading)})
+	x.expiry.Store(true)
+	x.commit.x = x
+	x.pause.init()
+	return x
+}
+
+// SetData puts a pair in service: at start, and when a full sync or a rewind has made another one. db is the
+// database selected at the log's end, or -1 if the next frame must say. REQUIRES: nothing runs (Exclusive,
+// SetRole or before the first session).
+func (x *Executor) SetData(d Data, db int) {
+	x.data.Store(&d)
+	x.commit.logDB = db
+	x.watch.touchAll()
+}
+
+// Store is the store in service.
+func (x *Executor) Store() *keyspace.Store { return x.data.Load().Store }
+
+// Log is the log in service.
+func (x *Executor) Log() *replog.Log { return x.data.Load().Log }
+
+// Role is the present role.
+func (x *Executor) Role() *Role { return x.role.Load() }
+
+// SetRole changes the role: it waits until no transaction is open, and none opens meanwhile. f, if not nil,
+// runs in between, and the role that it returns takes effect.
+func (x *Executor) SetRole(f func() (Role, error)) error {
+	x.latch.Lock()
+	defer x.latch.Unlock()
+	r, err := f()
+	if err != nil {
+		return err
+	}
+	x.role.Store(&r)
+	return nil
+}
+
+// Exclusive runs f while no command runs and no transaction is open.
+func (x *Executor) Exclusive(f func() error) error {
+	x.latch.Lock()
+	defer x.latch.Unlock()
+	return f()
+}
+
+// SetLease sets when writing must stop unless the lease is renewed before; the zero time means that the
+// node is not managed.
+func (x *Executor) SetLease(until time.Time) {
+	if until.IsZero() {
+		x.leaseEnd.Store(0)
+		return
+	}
+	x.leaseEnd.Store(max(1, int64(until.Sub(x.start))))
+}
+
+// leaseOver reports whether a managed primary may not write any more.
+func (x *Executor) leaseOver() bool {
+	end := x.leaseEnd.Load()
+	return end != 0 && int64(time.Since(x.start)) >= end
+}
+
+// SetDiskFull refuses or admits writes that need room.
+func (x *Executor) SetDiskFull(full bool) { x.diskFull.Store(full) }
+
+// DiskFull reports it.
+func (x *Executor) DiskFull() bool { return x.diskFull.Load() }
+
+// Fail refuses writes for good: the log can't be trusted any more.
+func (x *Executor) Fail(reply string) {
+	e := commands.Error(reply)
+	x.failed.Store(&e)
+}
+
+// Failed is the refusal that Fail set, nil if none.
+func (x *Executor) Failed() *commands.Error { return x.failed.Load() }
+
+// SetExpiry turns expiry on and off: DEBUG SET-ACTIVE-EXPIRE.
+func (x *Executor) SetExpiry(on bool) { x.expiry.Store(on) }
+
+// Session is the gate's side of one connection.
+type Session struct {
+	x      *Executor
+	Client *commands.Client
+	Out    resp.Writer
+
+	tx    *keyspace.Txn
+	open  bool // a write transaction is open: latch held shared
+	wrote int  // commands in it
+	held  keyspace.Held
+	call  commands.Call
+	refs  []command.KeyRef
+	want  []keyspace.Want
+	ctx   context.Context
+
+	marks   []mark
+	waitEnd replog.Offset // replies wait for the log up to here
+	strict  bool          // and for fsync or replicas
+
+	multi multiState
+	watch watchState
+	timer commandTimer
+}
+
+// mark is where in Out the reply of a write command stands that may still have to become an error.
+type mark struct{ from, to int }
+
+// NewSession makes the gate's side of a connection. ctx ends with the connection.
+func (x *Executor) NewSession(ctx context.Context, c *commands.Client) *Session {
+	s := &Session{x: x, Client: c, ctx: ctx}
+	s.held.Init(x.locks)
+	s.Out.Proto = 2
+	c.MultiLen = -1
+	s.call.Client, s.call.Node, s.call.Out, s.call.Ctx = c, x.Node, &s.Out, ctx
+	return s
+}
+
+// Busy reports whether the session keeps state between commands that Flush has not ended.
+func (s *Session) Busy() bool { return s.open || len(s.marks) > 0 }
+
+// Close ends the session: watches are dropped, an open transaction commits.
+func (s *Session) Close() {
+	_ = s.Flush()
+	s.unwatch()
+	s.release()
+}
+
+// release gives the transaction's memory back between bursts.
+func (s *Session) release() {
+	if s.tx != nil && !s.open {
+		s.tx.Reset()
+		txnPool.Put(s.tx)
+		s.tx = nil
+	}
+}
+
+var txnPool sync.Pool
+
+func (s *Session) txn() *keyspace.Txn {
+	if s.tx == nil {
+		if t, ok := txnPool.Get().(*keyspace.Txn); ok && t.Of(s.x.Store()) {
+			s.tx = t
+		} else {
+			s.tx = s.x.Store().NewTxn()
+		}
+	}
+	return s.tx
+}
+
+// Do runs one command and appends its reply to Out. The arguments are views that need to live only during
+// the call. It may block; replies of earlier commands must not be sent before Flush.
+func (s *Session) Do(args [][]byte) {
+	x := s.x
+	s.timer.begin()
+	cmd, sub := x.find(args)
+	from := len(s.Out.Buf)
+	if refusal := s.admit(cmd, sub, args); refusal != "" {
+		if cmd != nil {
+			s.target(cmd, sub).Stats.Rejected.Add(1)
+		}
+		s.abortMulti(cmd)
+		s.fail(refusal)
+		s.shown(from)
+		return
+	}
+	cmd = s.target(cmd, sub)
+	if s.multi.on && !runsInMulti(cmd) {
+		s.enqueue(cmd, args)
+		s.shown(from)
+		return
+	}
+	if x.Monitors.Load() > 0 && x.Feed != nil && cmd.Flags&(command.SkipMonitor|command.Admin) == 0 {
+		x.Feed(s.Client, s.Client.DB, args)
+	}
+	s.waitPaused(cmd)
+	s.dispatch(cmd, args)
+	s.shown(from)
+}
+
+// find looks the command up, and the sub-command if the command is a container.
+func (x *Executor) find(args [][]byte) (cmd, sub *commands.Command) {
+	var buf [64]byte
+	name := args[0]
+	if len(name) > len(buf) {
+		return nil, nil
+	}
+	up := buf[:len(name)]
+	for i, c := range name {
+		if 'a' <= c && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		up[i] = c
+	}
+	cmd = x.byName[string(up)]
+	if cmd != nil && len(cmd.Sub) > 0 && len(args) > 1 {
+		for _, c := range cmd.Sub {
+			if commands.EqualWord(args[1], c.Name) {
+				return cmd, c
+			}
+		}
+	}
+	return cmd, nil
+}
+
+func (s *Session) target(cmd, sub *commands.Command) *commands.Command {
+	if sub != nil {
+		return sub
+	}
+	return cmd
+}
+
+// dispatch runs an admitted command by its kind.
+func (s *Session) dispatch(cmd *commands.Command, args [][]byte) {
+	switch f := cmd.Flags; {
+	case f&command.Exclusive != 0:
+		s.runExclusive(cmd, args)
+	case f&command.Write != 0:
+		s.runWrite(cmd, args)
+	case f&command.ReadOnly != 0:
+		s.runRead(cmd, args)
+	case f&command.MayReplicate != 0:
+		s.runWrite(cmd, args)
+	default:
+		s.runPlain(cmd, args)
+	}
+}
+
+// runRead runs a command that reads keys: under their locks, shared. Inside an open transaction it sees
+// that transaction's changes.
+func (s *Session) runRead(cmd *commands.Command, args [][]byte) {
+	whole := cmd.Flags&command.WholeSpace != 0
+	s.wants(cmd, args, true)
+	if s.open && (whole || !s.held.TryAcquire(s.want)) {
+		s.commitOpen()
+	}
+	if s.open {
+		n := s.held.Len()
+		s.tx.Begin(s.mode(keyspace.ModeWrite), s.Client.DB, s.timer.nowMillis())
+		s.invoke(cmd, args)
+		_ = n // read locks of an open transaction are given back with it
+		return
+	}
+	s.x.latch.RLock()
+	s.held.Acquire(s.want)
+	t := s.txn()
+	t.Reset()
+	t.Begin(s.mode(keyspace.ModeRead), s.Client.DB, s.timer.nowMillis())
+	s.invoke(cmd, args)
+	s.held.Release()
+	s.x.latch.RUnlock()
+}
+
+// mode turns expiry on access off where DEBUG SET-ACTIVE-EXPIRE 0 asks for it: hidden keys stay hidden.
+func (s *Session) mode(m keyspace.Mode) keyspace.Mode {
+	if m == keyspace.ModeWrite && !s.x.Role().Writable {
+		return keyspace.ModeRead
+	}
+	return m
+}
+
+// runWrite joins the command to the open transaction, or opens one.
+func (s *Session) runWrite(cmd *commands.Command, args [][]byte) {
+	s.wants(cmd, args, false)
+	if s.open && !s.held.TryAcquire(s.want) {
+		s.commitOpen()
+	}
+	if !s.open {
+		if refusal := s.openWrite(cmd); refusal != "" {
+			cmd.Stats.Rejected.Add(1)
+			s.fail(refusal)
+			return
+		}
+		s.held.Acquire(s.want)
+	} else if refusal := s.x.admitWrite(cmd); refusal != "" {
+		cmd.Stats.Rejected.Add(1)
+		s.fail(refusal)
+		return
+	}
+	t := s.tx
+	t.Begin(keyspace.ModeWrite, s.Client.DB, s.timer.nowMillis())
+	from := len(s.Out.Buf)
+	m := t.Mark()
+	before := t.Changes()
+	s.invokeMarked(cmd, args, &m, before)
+	s.marks = append(s.marks, mark{from, len(s.Out.Buf)})
+	s.wrote++
+	after := s.call.TakeAfter()
+	if s.wrote >= maxJoined || t.Size() >= maxJoinedBytes || len(after) > 0 {
+		s.commitOpen()
+	}
+	for _, f := range after {
+		f()
+	}
+}
+
+// A pipeline's transaction is bounded in commands and bytes.
+const (
+	maxJoined      = 512
+	maxJoinedBytes = 512 << 10
+)
+
+// openWrite begins a transaction: the latch is held shared from here to its commit.
+func (s *Session) openWrite(cmd *commands.Command) commands.Error {
+	s.x.latch.RLock()
+	if refusal := s.x.admitWrite(cmd); refusal != "" {
+		s.x.latch.RUnlock()
+		return refusal
+	}
+	s.txn().Reset()
+	s.open, s.wrote = true, 0
+	return ""
+}
+
+// runExclusive runs a command that changes databases as a whole.
+func (s *Session) runExclusive(cmd *commands.Command, args [][]byte) {
+	s.commitOpen()
+	s.x.latch.Lock()
+	if refusal := s.x.admitWrite(cmd); refusal != "" {
+		s.x.latch.Unlock()
+		cmd.Stats.Rejected.Add(1)
+		s.fail(refusal)
+		return
+	}
+	t := s.txn()
+	t.Reset()
+	t.Begin(keyspace.ModeWrite, s.Client.DB, s.timer.nowMillis())
+	from := len(s.Out.Buf)
+	m := t.Mark()
+	s.invokeMarked(cmd, args, &m, 0)
+	err := s.commitTxn(t)
+	s.x.latch.Unlock()
+	s.marks = append(s.marks, mark{from, len(s.Out.Buf)})
+	if err != nil {
+		s.failMarks(s.marks[len(s.marks)-1:], err)
+	}
+	for _, f := range s.call.TakeAfter() {
+		f()
+	}
+}
+
+// runPlain runs a command that touches no keys. Earlier writes of the pipeline commit first, so that it
+// sees their effect (INFO, WAIT).
+func (s *Session) runPlain(cmd *commands.Command, args [][]byte) {
+	if cmd.Flags&command.Fast == 0 || cmd.Flags&command.Blocking != 0 || cmd.Flags&command.Session == 0 {
+		s.commitOpen()
+	}
+	if cmd.Flags&command.Blocking != 0 {
+		if err := s.Flush(); err == nil {
+			_ = s.Client.Conn.FlushReplies()
+		}
+	}
+	s.call.Reset()
+	s.call.Tx = nil
+	s.call.Args, s.call.Cmd = args, cmd
+	s.run(cmd, nil)
+	for _, f := range s.call.TakeAfter() {
+		f()
+	}
+}
+
+// wants lists the locks of the command's keys.
+func (s *Session) wants(cmd *commands.Command, args [][]byte, readOnly bool) {
+	s.want = s.want[:0]
+	s.refs, _ = cmd.AppendKeys(s.refs[:0], args)
+	for _, r := range s.refs {
+		if r.Access&command.AccessNotKey != 0 {
+			continue
+		}
+		s.want = append(s.want, keyspace.Want{
+			Lock: keyspace.LockOf(args[r.Pos]), Shared: readOnly || !r.Access.Writes() && cmd.Flags&command.Write == 0,
+		})
+	}
+}
+
+// invoke runs a reading command.
+func (s *Session) invoke(cmd *commands.Command, args [][]byte) {
+	s.call.Reset()
+	s.call.Tx, s.call.Args, s.call.Cmd = s.tx, args, cmd
+	s.run(cmd, nil)
+}
+
+// invokeMarked runs a writing command; an error takes back what it changed since m. If it changed something
+// and logged nothing, it is logged as it was sent.
+func (s *Session) invokeMarked(cmd *commands.Command, args [][]byte, m *keyspace.Mark, before int64) {
+	s.call.Reset()
+	s.call.Tx, s.call.Args, s.call.Cmd = s.tx, args, cmd
+	bytes := s.tx.EffectBytes()
+	expired, expiredBytes := s.tx.Expirations()
+	if !s.run(cmd, m) {
+		return
+	}
+	moreExpired, moreBytes := s.tx.Expirations()
+	changed := s.tx.Changes()-before > moreExpired-expired
+	logged := int64(s.tx.EffectBytes()-bytes) > moreBytes-expiredBytes
+	if changed && !logged && s.call.Propagates() {
+		s.tx.Effect(args...)
+	}
+}
+
+// run calls the function, turns an error into the reply, and counts.
+func (s *Session) run(cmd *commands.Command, m *keyspace.Mark) bool {
+	from := len(s.Out.Buf)
+	err := cmd.Run(&s.call)
+	if err != nil {
+		s.Out.Buf = s.Out.Buf[:from]
+		if m != nil {
+			s.tx.Rollback(m)
+		}
+		reply, known := err.(commands.Error)
+		if !known {
+			s.x.Stats.Unexpected.Add(1)
+			s.x.Logger.Error("command failed", "command", cmd.FullName(), "err", err)
+			reply = commands.Error("ERR internal error: " + err.Error())
+		}
+		cmd.Stats.Failed.Add(1)
+		s.fail(reply)
+	}
+	s.timer.end(s, cmd)
+	return err == nil
+}
+
+// fail writes an error reply and counts it by its code word.
+func (s *Session) fail(e commands.Error) {
+	s.Out.Error(string(e))
+	s.x.countError(string(e))
+}
+
+// shown hides the reply if CLIENT REPLY says so.
+func (s *Session) shown(from int) {
+	c := s.Client
+	switch c.Reply {
+	case commands.ReplyOn:
+		return
+	case commands.ReplySkipNext:
+		c.Reply = commands.ReplySkip
+	case commands.ReplySkip:
+		c.Reply = commands.ReplyOn
+	}
+	s.Out.Buf = s.Out.Buf[:from]
+	if n := len(s.marks); n > 0 && s.marks[n-1].from >= from {
+		s.marks = s.marks[:n-1]
+	}
+}
+
+// LastCommand is the full name of the command that ran last, for CLIENT LIST.
+func (s *Session) LastCommand() string {
+	if s.call.Cmd == nil {
+		return ""
+	}
+	return s.call.Cmd.FullName()
+}
+
+// WaitEnd is the log offset that the connection's latest write needs.
+func (s *Session) WaitEnd() int64 { return int64(s.waitEnd) }
+
+// View runs f with a transaction that may read one key of a database, under the key's lock.
+func (x *Executor) View(db int, key []byte, f func(t *keyspace.Txn) error) error {
+	s := x.NewSession(context.Background(), &commands.Client{})
+	defer s.Close()
+	x.latch.RLock()
+	defer x.latch.RUnlock()
+	s.held.Acquire([]keyspace.Want{{Lock: keyspace.LockOf(key), Shared: true}})
+	defer s.held.Release()
+	t := s.txn()
+	t.Reset()
+	t.Begin(keyspace.ModeRead, db, time.Now().UnixMilli())
+	return f(t)
+}

@@ -1,0 +1,157 @@
+package exec
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"haypile/internal/commands"
+	"haypile/internal/keyspace"
+	"haypile/internal/resp"
+)
+
+// watchers finds the sessions that watch a key. Lock order: key locks, then mu.
+type watchers struct {
+	mu struct {
+		sync.Mutex
+		keys map[watchKey][]*Session
+	}
+}
+
+type watchKey struct {
+	db  int
+	key string
+}
+
+// watchState is what a session watches. dirty is set by whoever changes one of the keys.
+type watchState struct {
+	keys  []watchedKey
+	dirty atomic.Bool
+}
+
+type watchedKey struct {
+	watchKey
+	// expired: the key was past its deadline already when the watch began.
+	expired bool
+}
+
+// wants adds the locks of the watched keys, shared, so that EXEC and changes of them exclude each other.
+func (w *watchState) wants(want []keyspace.Want) []keyspace.Want {
+	for _, k := range w.keys {
+		want = append(want, keyspace.Want{Lock: keyspace.LockOf([]byte(k.key)), Shared: true})
+	}
+	return want
+}
+
+// Watch adds keys: the command WATCH, which runs under their locks.
+func (s *Session) Watch(call *commands.Call) error {
+	if s.multi.on {
+		return commands.Error(resp.ErrWatchInMulti)
+	}
+	w := &s.x.watch
+	for _, key := range call.Args[1:] {
+		k := watchedKey{watchKey: watchKey{s.Client.DB, string(key)}}
+		if slices.ContainsFunc(s.watch.keys, func(o watchedKey) bool { return o.watchKey == k.watchKey }) {
+			continue
+		}
+		e, err := call.Tx.Lookup(key)
+		if err != nil {
+			return err
+		}
+		k.expired = !e.Found && e.Meta.Deadline != 0
+		s.watch.keys = append(s.watch.keys, k)
+		w.mu.Lock()
+		if w.mu.keys == nil {
+			w.mu.keys = map[watchKey][]*Session{}
+		}
+		w.mu.keys[k.watchKey] = append(w.mu.keys[k.watchKey], s)
+		w.mu.Unlock()
+		s.x.Store().Watching.Add(1)
+	}
+	s.Client.Watched = len(s.watch.keys)
+	s.Out.OK()
+	return nil
+}
+
+// Unwatch drops all watches: the command UNWATCH.
+func (s *Session) Unwatch() error {
+	s.unwatch()
+	s.Out.OK()
+	return nil
+}
+
+func (s *Session) unwatch() {
+	if len(s.watch.keys) > 0 {
+		w := &s.x.watch
+		w.mu.Lock()
+		for _, k := range s.watch.keys {
+			list := w.mu.keys[k.watchKey]
+			if i := slices.Index(list, s); i >= 0 {
+				list = slices.Delete(list, i, i+1)
+			}
+			if len(list) == 0 {
+				delete(w.mu.keys, k.watchKey)
+			} else {
+				w.mu.keys[k.watchKey] = list
+			}
+		}
+		w.mu.Unlock()
+		s.x.Store().Watching.Add(-int64(len(s.watch.keys)))
+		s.watch.keys = nil
+		s.Client.Watched = 0
+	}
+	s.watch.dirty.Store(false)
+}
+
+// touch marks the sessions dirty that watch what t changed.
+func (w *watchers) touch(t *keyspace.Txn) {
+	touched, dbs := t.Touched(), t.TouchedDBs()
+	if len(touched) == 0 && len(dbs) == 0 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, k := range touched {
+		for _, s := range w.mu.keys[watchKey{k.DB, string(k.Key)}] {
+			s.watch.dirty.Store(true)
+		}
+	}
+	for _, db := range dbs {
+		for k, list := range w.mu.keys {
+			if k.db != db {
+				continue
+			}
+			for _, s := range list {
+				s.watch.dirty.Store(true)
+			}
+		}
+	}
+}
+
+// touchAll marks every session dirty that watches anything: the data was replaced.
+func (w *watchers) touchAll() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, list := range w.mu.keys {
+		for _, s := range list {
+			s.watch.dirty.Store(true)
+		}
+	}
+}
+
+// watchExpired reports whether a watched key has passed its deadline since it was watched.
+func (s *Session) watchExpired() bool {
+	if len(s.watch.keys) == 0 {
+		return false
+	}
+	t := s.txn()
+	t.Reset()
+	for _, k := range s.watch.keys {
+		t.Begin(keyspace.ModeRead, k.db, s.timer.nowMillis())
+		e, err := t.Lookup([]byte(k.key))
+		if err != nil || !k.expired && !e.Found && e.Meta.Deadline != 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,185 @@
+package keyspace
+
+import (
+	"bytes"
+	"sort"
+
+	"github.com/cespare/xxhash/v2"
+
+	"haypile/internal/encoding"
+	"haypile/internal/storage"
+)
+
+// smallCollection is how many elements are deleted one by one with their collection; a larger one leaves a
+// garbage row and is reclaimed in the background.
+const smallCollection = 64
+
+// NewCollection is the metadata of an empty collection of a type for the key, to be filled and Put. The
+// deadline is none.
+func (t *Txn) NewCollection(e *Entry, typ encoding.Type) encoding.Meta {
+	return encoding.Meta{Type: typ, Birth: e.slot, ID: t.store.newCollection()}
+}
+
+func (t *Txn) elementRow(e *Entry, m *encoding.Meta, member []byte) ([]byte, uint64) {
+	k := encoding.AppendElement(t.mem.take(len(member)+keyRowMax), e.space, m.Birth, m.ID, member)
+	k = t.mem.keep(k)
+	return k, xxhash.Sum64(k)
+}
+
+// GetElement reads the value of a member of the collection m of key e.
+func (t *Txn) GetElement(e *Entry, m *encoding.Meta, member []byte) ([]byte, bool, error) {
+	k, h := t.elementRow(e, m, member)
+	v, ok, err := t.read(h, k)
+	if err != nil || !ok {
+		return nil, false, err
+	}
+	v, err = encoding.ParseElementValue(v)
+	return v, err == nil, err
+}
+
+// PutElement stores a member's value. The caller keeps m.Count and Puts m.
+func (t *Txn) PutElement(e *Entry, m *encoding.Meta, member, value []byte) {
+	k, h := t.elementRow(e, m, member)
+	v := t.mem.keep(encoding.AppendElementValue(t.mem.take(len(value)+1), value))
+	t.write(row{hash: h, key: k, val: v, point: true})
+}
+
+// RemoveElement deletes a member, which must exist.
+func (t *Txn) RemoveElement(e *Entry, m *encoding.Meta, member []byte) {
+	k, h := t.elementRow(e, m, member)
+	t.write(row{hash: h, key: k, del: true, point: true})
+}
+
+// Element is one member of a collection in the order of hashes.
+type Element struct {
+	Hash   uint64
+	Member []byte
+	Value  []byte
+}
+
+// ScanElements walks the members of m from a hash on, in the order of (hash, member), until f says stop.
+// The views are valid during the call of f only.
+func (t *Txn) ScanElements(e *Entry, m *encoding.Meta, from uint64, f func(Element) (more bool)) error {
+	lower := encoding.AppendElementFrom(t.mem.take(keyRowMax), e.space, m.Birth, m.ID, from)
+	lower = t.mem.keep(lower)
+	upper := encoding.PrefixEnd(encoding.AppendCollection(nil, e.space, m.Birth, m.ID))
+	var bad error
+	err := t.scan(lower, upper, func(k, v []byte) bool {
+		var el Element
+		var ok bool
+		if el.Hash, el.Member, ok = encoding.ParseElement(k); !ok {
+			bad = encoding.ErrCorrupt
+			return false
+		}
+		if el.Value, bad = encoding.ParseElementValue(v); bad != nil {
+			return false
+		}
+		return f(el)
+	})
+	if err == nil {
+		err = bad
+	}
+	return err
+}
+
+// dropCollection deletes what stands behind metadata that is being replaced.
+func (t *Txn) dropCollection(sp encoding.Space, m *encoding.Meta) error {
+	if m.Count > smallCollection {
+		k := t.mem.keep(encoding.AppendGarbage(t.mem.take(keyRowMax), sp, m.Birth, m.ID))
+		t.write(row{hash: xxhash.Sum64(k), key: k})
+		return nil
+	}
+	lower := encoding.AppendCollection(nil, sp, m.Birth, m.ID)
+	var keys [][]byte
+	err := t.scan(lower, encoding.PrefixEnd(lower), func(k, _ []byte) bool {
+		keys = append(keys, t.mem.copyOf(k))
+		return true
+	})
+	for _, k := range keys {
+		t.write(row{hash: xxhash.Sum64(k), key: k, del: true, point: true})
+	}
+	return err
+}
+
+// moveCollection copies the elements of m into the space of dst, where ids of another space mean nothing,
+// and drops the old ones. MOVE between databases is the only caller; it costs O(elements).
+func (t *Txn) moveCollection(from encoding.Space, dst *Entry, m encoding.Meta) error {
+	old := m
+	if err := t.copyElements(from, &old, dst, &m); err != nil {
+		return err
+	}
+	if err := t.dropCollection(from, &old); err != nil {
+		return err
+	}
+	return t.Put(dst, m)
+}
+
+// Copy gives dst, which must not exist physically, a copy of the value and deadline of src.
+func (t *Txn) Copy(src, dst *Entry) error {
+	m := src.Meta
+	if m.Type != encoding.String {
+		if err := t.copyElements(src.space, &src.Meta, dst, &m); err != nil {
+			return err
+		}
+	}
+	return t.Put(dst, m)
+}
+
+// copyElements gives m a new collection with the elements of old.
+func (t *Txn) copyElements(from encoding.Space, old *encoding.Meta, dst *Entry, m *encoding.Meta) error {
+	m.ID, m.Birth = t.store.newCollection(), dst.slot
+	lower := encoding.AppendCollection(nil, from, old.Birth, old.ID)
+	head := len(lower)
+	return t.scan(lower, encoding.PrefixEnd(lower), func(k, v []byte) bool {
+		nk := encoding.AppendCollection(t.mem.take(len(k)), dst.space, m.Birth, m.ID)
+		nk = t.mem.keep(append(nk, k[head:]...))
+		t.write(row{hash: xxhash.Sum64(nk), key: nk, val: t.mem.copyOf(v), point: true})
+		return true
+	})
+}
+
+// scan walks rows of [lower, upper) as the transaction sees them. Rows that f writes are not visited.
+func (t *Txn) scan(lower, upper []byte, f func(k, v []byte) (more bool)) error {
+	var own []*row
+	for i := range t.rows.rows {
+		r := &t.rows.rows[i]
+		if bytes.Compare(r.key, lower) >= 0 && (upper == nil || bytes.Compare(r.key, upper) < 0) {
+			c := *r
+			own = append(own, &c)
+		}
+	}
+	sort.Slice(own, func(i, j int) bool { return bytes.Compare(own[i].key, own[j].key) < 0 })
+	it, err := t.store.engine.Iter(lower, upper)
+	if err != nil {
+		return err
+	}
+	merge(it, own, f)
+	return it.Close()
+}
+
+// merge walks the engine's rows and a transaction's own, which win, in order.
+func merge(it *storage.Iter, own []*row, f func(k, v []byte) bool) {
+	ok := it.First()
+	for ok || len(own) > 0 {
+		order := -1 // engine first
+		if !ok {
+			order = 1
+		} else if len(own) > 0 {
+			order = bytes.Compare(it.Key(), own[0].key)
+		}
+		if order < 0 {
+			if !f(it.Key(), it.Value()) {
+				return
+			}
+			ok = it.Next()
+			continue
+		}
+		if r := own[0]; !r.del && !f(r.key, r.val) {
+			return
+		}
+		own = own[1:]
+		if order == 0 {
+			ok = it.Next()
+		}
+	}
+}

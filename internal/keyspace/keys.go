@@ -1,0 +1,217 @@
+package keyspace
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"sort"
+
+	"haypile/internal/encoding"
+	"haypile/internal/slot"
+	"haypile/internal/storage"
+)
+
+// FoundKey is a key met by a walk. Views are valid during the call only.
+type FoundKey struct {
+	encoding.KeyRow
+	Meta encoding.Meta
+}
+
+// ScanKeys walks the keys of a database from a (slot, hash) position on, in the order of (slot, hash, key),
+// until f says stop. Keys past their deadline are hidden unless the transaction applies the stream. It sees
+// one point in time of the engine and the transaction's own changes.
+func (t *Txn) ScanKeys(db int, n slot.Slot, hash uint64, f func(*FoundKey) (more bool)) error {
+	sp := t.space(db)
+	lower := encoding.AppendKeyFrom(nil, sp, n, hash)
+	upper := encoding.PrefixEnd(encoding.AppendSpace(nil, encoding.TableData, sp))
+	var own []*row
+	for i := range t.rows.rows {
+		r := &t.rows.rows[i]
+		if _, isKey := encoding.ParseKey(r.key); isKey && bytes.Compare(r.key, lower) >= 0 &&
+			bytes.Compare(r.key, upper) < 0 {
+			own = append(own, r)
+		}
+	}
+	sort.Slice(own, func(i, j int) bool { return bytes.Compare(own[i].key, own[j].key) < 0 })
+	return scanKeys(t.store.engine, sp, lower, upper, own, func(k *FoundKey) bool {
+		if d := k.Meta.Deadline; d != 0 && d <= t.now && t.mode != ModeApply {
+			return true
+		}
+		return f(k)
+	})
+}
+
+// scanKeys merges key rows of a reader with own ones, jumping over the elements in between.
+func scanKeys(r storage.Reader, sp encoding.Space, lower, upper []byte, own []*row, f func(*FoundKey) bool) error {
+	it, err := r.Iter(lower, upper)
+	if err != nil {
+		return err
+	}
+	var bad error
+	visit := func(key encoding.KeyRow, val []byte) bool {
+		k := FoundKey{KeyRow: key}
+		if bad = encoding.ParseMeta(val, &k.Meta); bad != nil {
+			return false
+		}
+		return f(&k)
+	}
+	ok := it.First()
+	for ok || len(own) > 0 {
+		order := 1
+		if ok {
+			key, isKey := encoding.ParseKey(it.Key())
+			if !isKey {
+				// Elements of this slot follow its keys: go on with the next slot.
+				n := encoding.RowSlot(it.Key())
+				if n+1 >= slot.Count {
+					ok = false
+				} else {
+					ok = it.SeekGE(encoding.AppendSlot(nil, sp, n+1))
+				}
+				continue
+			}
+			if order = -1; len(own) > 0 {
+				order = bytes.Compare(it.Key(), own[0].key)
+			}
+			if order < 0 {
+				if !visit(key, it.Value()) {
+					break
+				}
+				ok = it.Next()
+				continue
+			}
+		}
+		if o := own[0]; !o.del {
+			if key, _ := encoding.ParseKey(o.key); !visit(key, o.val) {
+				break
+			}
+		}
+		own = own[1:]
+		if order == 0 {
+			ok = it.Next()
+		}
+	}
+	if err := it.Close(); err != nil {
+		return err
+	}
+	return bad
+}
+
+// randomWalk is how many keys behind a random position RandomKey chooses from, and up to how many keys in
+// all it counts instead: that evens out the unequal gaps between hashes.
+const randomWalk = 32
+
+// RandomKey returns a random key of the selected database, nil if there is none.
+func (t *Txn) RandomKey() ([]byte, error) {
+	var found [][]byte
+	take := func(k *FoundKey) bool {
+		found = append(found, t.mem.copyOf(k.User))
+		return len(found) < randomWalk
+	}
+	if t.Keys(t.db) > randomWalk {
+		err := t.ScanKeys(t.db, slot.Slot(rand.N(slot.Count)), rand.Uint64()>>16, take)
+		if err != nil {
+			return nil, err
+		}
+	}
+	if len(found) < randomWalk {
+		if err := t.ScanKeys(t.db, 0, 0, take); err != nil {
+			return nil, err
+		}
+	}
+	if len(found) == 0 {
+		return nil, nil
+	}
+	return found[rand.N(len(found))], nil
+}
+
+// Snapshot is an unchanging view of all databases with the log offset that it reflects: for digests.
+type Snapshot struct {
+	snap  *storage.Snapshot
+	State encoding.State
+}
+
+// Snapshot takes one; Close it.
+func (s *Store) Snapshot() (*Snapshot, error) {
+	snap := &Snapshot{snap: s.engine.Snapshot()}
+	v, ok, err := snap.snap.Get(nil, encoding.StateRow)
+	if err == nil && ok {
+		snap.State, err = encoding.ParseState(v)
+	}
+	if err != nil {
+		_ = snap.snap.Close()
+		return nil, err
+	}
+	return snap, nil
+}
+
+// Close releases it.
+func (s *Snapshot) Close() error { return s.snap.Close() }
+
+// Keys walks all keys of a database, hidden ones too.
+func (s *Snapshot) Keys(db int, f func(*FoundKey) (more bool)) error {
+	if db >= len(s.State.Databases) {
+		return nil
+	}
+	sp := s.State.Databases[db].Space
+	lower := encoding.AppendSpace(nil, encoding.TableData, sp)
+	return scanKeys(s.snap, sp, lower, encoding.PrefixEnd(lower), nil, f)
+}
+
+// Elements walks the members of a collection of a database.
+func (s *Snapshot) Elements(db int, m *encoding.Meta, f func(Element) (more bool)) error {
+	lower := encoding.AppendCollection(nil, s.State.Databases[db].Space, m.Birth, m.ID)
+	it, err := s.snap.Iter(lower, encoding.PrefixEnd(lower))
+	if err != nil {
+		return err
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		var el Element
+		if el.Hash, el.Member, ok = encoding.ParseElement(it.Key()); !ok {
+			_ = it.Close()
+			return encoding.ErrCorrupt
+		}
+		if el.Value, err = encoding.ParseElementValue(it.Value()); err != nil {
+			_ = it.Close()
+			return err
+		}
+		if !f(el) {
+			break
+		}
+	}
+	return it.Close()
+}
+
+// DueKey is a key whose deadline has passed.
+type DueKey struct {
+	DB       int
+	User     []byte
+	Deadline int64
+}
+
+// Due lists up to limit keys that are past their deadline at now, the oldest deadlines of each database
+// first. Rows of the expiry index that no key stands behind do not occur outside slot moves.
+func (s *Store) Due(now int64, limit int) ([]DueKey, error) {
+	var due []DueKey
+	for db := range s.dbs {
+		if s.dbs[db].expires.Load() == 0 {
+			continue
+		}
+		sp := s.dbs[db].space()
+		lower := encoding.AppendSpace(nil, encoding.TableExpiry, sp)
+		it, err := s.engine.Iter(lower, encoding.PrefixEnd(lower))
+		if err != nil {
+			return nil, err
+		}
+		for ok := it.First(); ok && len(due) < limit; ok = it.Next() {
+			_, deadline, user, valid := encoding.ParseExpiry(it.Key())
+			if !valid || deadline > now {
+				break
+			}
+			due = append(due, DueKey{db, append([]byte(nil), user...), deadline})
+		}
+		if err := it.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return due, nil
+}

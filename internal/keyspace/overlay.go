@@ -1,0 +1,168 @@
+package keyspace
+
+// arena hands out byte slices that live until reset. Small pieces share chunks; a chunk is never moved, so
+// views stay valid.
+type arena struct {
+	chunk []byte // len is what is used
+	spare []byte // first chunk, kept over resets
+}
+
+const (
+	arenaFirst = 8 << 10
+	arenaChunk = 64 << 10
+)
+
+// take returns an empty slice with room for n bytes, for appending at most n.
+func (a *arena) take(n int) []byte {
+	if n > cap(a.chunk)-len(a.chunk) {
+		switch {
+		case n > arenaChunk/4:
+			return make([]byte, 0, n)
+		case a.chunk == nil:
+			if a.spare == nil {
+				a.spare = make([]byte, 0, arenaFirst)
+			}
+			a.chunk = a.spare
+			if n > cap(a.chunk) {
+				a.chunk = make([]byte, 0, arenaChunk)
+			}
+		default:
+			a.chunk = make([]byte, 0, arenaChunk)
+		}
+	}
+	at := len(a.chunk)
+	return a.chunk[at:at:cap(a.chunk)]
+}
+
+// keep makes what was appended to the last slice taken permanent until reset.
+func (a *arena) keep(b []byte) []byte {
+	at := len(a.chunk)
+	if cap(a.chunk)-at >= len(b) && len(b) > 0 && at+len(b) <= cap(a.chunk) {
+		full := a.chunk[:at+len(b)]
+		if &full[at] == &b[0] {
+			a.chunk = full
+		}
+	}
+	return b[:len(b):len(b)]
+}
+
+// copyOf stores a copy of b.
+func (a *arena) copyOf(b []byte) []byte {
+	return a.keep(append(a.take(len(b)), b...))
+}
+
+func (a *arena) reset() { a.chunk = a.spare[:0:cap(a.spare)] }
+
+// row is a pending change of one engine row.
+type row struct {
+	hash uint64
+	key  []byte
+	val  []byte
+	del  bool
+	// point rows are read by key and so belong into the hot cache; index rows do not.
+	point bool
+}
+
+// overlay is what a transaction has changed: the last version of each row, found by key.
+type overlay struct {
+	rows []row
+	// index is a power of two long, at most half full; holds position+1 in rows.
+	index []int32
+	undo  []undoRow
+}
+
+// undoRow restores rows[at] to old; fresh rows are removed instead.
+type undoRow struct {
+	at    int32
+	fresh bool
+	old   row
+}
+
+const overlaySmall = 8 // up to here rows are searched one by one
+
+func (o *overlay) reset() {
+	if len(o.rows) > overlaySmall {
+		clear(o.index)
+	}
+	if cap(o.rows) > 4096 {
+		o.rows, o.index, o.undo = nil, nil, nil
+	}
+	o.rows, o.undo = o.rows[:0], o.undo[:0]
+}
+
+func (o *overlay) find(hash uint64, key []byte) int {
+	if len(o.rows) <= overlaySmall {
+		for i := range o.rows {
+			if o.rows[i].hash == hash && string(o.rows[i].key) == string(key) {
+				return i
+			}
+		}
+		return -1
+	}
+	mask := len(o.index) - 1
+	for i := int(hash) & mask; o.index[i] != 0; i = (i + 1) & mask {
+		r := int(o.index[i] - 1)
+		if o.rows[r].hash == hash && string(o.rows[r].key) == string(key) {
+			return r
+		}
+	}
+	return -1
+}
+
+// set records a change; key and val must live as long as the overlay.
+func (o *overlay) set(r row) {
+	if i := o.find(r.hash, r.key); i >= 0 {
+		o.undo = append(o.undo, undoRow{at: int32(i), old: o.rows[i]})
+		o.rows[i] = r
+		return
+	}
+	o.undo = append(o.undo, undoRow{at: int32(len(o.rows)), fresh: true})
+	o.rows = append(o.rows, r)
+	switch n := len(o.rows); {
+	case n <= overlaySmall:
+	case n == overlaySmall+1 || n*2 > len(o.index):
+		size := max(64, len(o.index))
+		for size < n*4 {
+			size *= 2
+		}
+		if size == len(o.index) {
+			clear(o.index)
+		} else {
+			o.index = make([]int32, size)
+		}
+		for i := range o.rows {
+			o.link(i)
+		}
+	default:
+		o.link(n - 1)
+	}
+}
+
+func (o *overlay) link(r int) {
+	mask := len(o.index) - 1
+	i := int(o.rows[r].hash) & mask
+	for o.index[i] != 0 {
+		i = (i + 1) & mask
+	}
+	o.index[i] = int32(r + 1)
+}
+
+// rollback undoes all changes since the undo log had n entries.
+func (o *overlay) rollback(n int) {
+	for len(o.undo) > n {
+		u := o.undo[len(o.undo)-1]
+		o.undo = o.undo[:len(o.undo)-1]
+		if !u.fresh {
+			o.rows[u.at] = u.old
+			continue
+		}
+		o.rows = o.rows[:u.at]
+	}
+	// Fresh rows leave the index last in first out, but a rebuild is simpler and rollbacks are rare.
+	clear(o.index)
+	if len(o.rows) > overlaySmall {
+		for i := range o.rows {
+			o.link(i)
+		}
+	}
+}

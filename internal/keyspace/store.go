@@ -1,0 +1,327 @@
+// Package keyspace is what a database looks like to the types above it: keys with type and deadline,
+// collections with elements, transactions over both, counters that never lie, the hot cache, the key locks
+// and the expiry index. It knows nothing of commands, replies or the log; a commit leader (package exec)
+// hands it groups of transactions together with the log offset that they bring the state to.
+//
+// State ownership: Store.state belongs to the commit leader (Apply). The mapping of databases to spaces
+// changes only in Apply of a transaction whose owner holds the store latch exclusively, so readers under
+// the shared latch see it unchanged. A Txn belongs to one goroutine.
+//
+// Lock order: store latch (package exec), key locks in ascending order, commit leadership, a cache shard.
+package keyspace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"haypile/internal/encoding"
+	"haypile/internal/storage"
+)
+
+// Options configure a Store.
+type Options struct {
+	Databases int
+	// CacheBytes bounds the hot cache.
+	CacheBytes int64
+	// StartOffset is the log offset of an empty store.
+	StartOffset int64
+	// Watching is shared by the stores that follow one another on a node; nil: one of its own.
+	Watching *atomic.Int64
+}
+
+// Store is the key space of a node over one engine.
+type Store struct {
+	engine *storage.Engine
+	cache  *rowCache
+	dbs    []dbState
+
+	// Watching counts watched keys: while it is 0, transactions do not collect what they touch.
+	Watching *atomic.Int64
+	// Expired counts keys deleted because of their deadline.
+	Expired atomic.Int64
+
+	nextColl  atomic.Uint64
+	nextSpace atomic.Uint32
+	applied   atomic.Int64
+	durable   atomic.Int64
+
+	// state and the buffers belong to the commit leader.
+	state  encoding.State
+	batch  *storage.Batch
+	rowBuf []byte
+}
+
+// dbState is what readers see of a database.
+type dbState struct {
+	id            atomic.Uint32
+	keys, expires atomic.Int64
+}
+
+func (d *dbState) space() encoding.Space { return encoding.Space(d.id.Load()) }
+
+// Open reads the state of the engine, or begins a new one in an empty engine.
+func Open(engine *storage.Engine, opt Options) (*Store, error) {
+	s := &Store{engine: engine, cache: newRowCache(opt.CacheBytes), batch: engine.NewBatch()}
+	if s.Watching = opt.Watching; s.Watching == nil {
+		s.Watching = new(atomic.Int64)
+	}
+	v, ok, err := engine.Get(nil, encoding.StateRow)
+	if err != nil {
+		return nil, fmt.Errorf("read the store's state: %w", err)
+	}
+	if ok {
+		if s.state, err = encoding.ParseState(v); err != nil {
+			return nil, fmt.Errorf("read the store's state: %w", err)
+		}
+	} else {
+		s.state = encoding.State{Offset: opt.StartOffset, NextCollection: 1, NextSpace: 1}
+	}
+	for len(s.state.Databases) < opt.Databases {
+		s.state.Databases = append(s.state.Databases, encoding.SpaceCount{Space: s.state.NextSpace})
+		s.state.NextSpace++
+	}
+	s.dbs = make([]dbState, len(s.state.Databases))
+	s.nextColl.Store(uint64(s.state.NextCollection))
+	s.nextSpace.Store(uint32(s.state.NextSpace))
+	s.publish()
+	s.applied.Store(s.state.Offset)
+	if ok {
+		s.durable.Store(s.state.Offset)
+	} else {
+		s.durable.Store(opt.StartOffset)
+	}
+	return s, nil
+}
+
+func (s *Store) publish() {
+	for i := range s.dbs {
+		c := &s.state.Databases[i]
+		s.dbs[i].id.Store(uint32(c.Space))
+		s.dbs[i].keys.Store(c.Keys)
+		s.dbs[i].expires.Store(c.Expires)
+	}
+}
+
+// Databases is the number of databases.
+func (s *Store) Databases() int { return len(s.dbs) }
+
+// Counts are the numbers of keys, and of keys with a deadline, in a database.
+func (s *Store) Counts(db int) (keys, expires int64) {
+	return s.dbs[db].keys.Load(), s.dbs[db].expires.Load()
+}
+
+// Applied is the log offset that the contents reflect; DB the database selected there (commit leader only).
+func (s *Store) Applied() int64 { return s.applied.Load() }
+
+// AppliedDB is the database selected in the log at Applied. REQUIRES: commit leadership, or no commits.
+func (s *Store) AppliedDB() int { return int(s.state.DB) }
+
+// Durable is the log offset that the engine would have after a power loss. RefreshDurable reads it anew.
+func (s *Store) Durable() int64 { return s.durable.Load() }
+
+// RefreshDurable reads the durable offset from the engine; to be called after a flush.
+func (s *Store) RefreshDurable() (int64, error) {
+	v, ok, err := s.engine.Durable(encoding.StateRow)
+	if err != nil || !ok {
+		return s.durable.Load(), err
+	}
+	st, err := encoding.ParseState(v)
+	if err != nil {
+		return s.durable.Load(), err
+	}
+	for {
+		old := s.durable.Load()
+		if st.Offset <= old || s.durable.CompareAndSwap(old, st.Offset) {
+			return max(old, st.Offset), nil
+		}
+	}
+}
+
+func (s *Store) newCollection() encoding.Collection {
+	return encoding.Collection(s.nextColl.Add(1) - 1)
+}
+
+func (s *Store) newSpace() encoding.Space { return encoding.Space(s.nextSpace.Add(1) - 1) }
+
+// Apply makes a group of transactions visible, in order, as one engine batch that carries the log offset
+// and the database selected there. REQUIRES: commit leadership.
+func (s *Store) Apply(txns []*Txn, offset int64, db int) error {
+	b := s.batch
+	b.Reset()
+	for _, t := range txns {
+		for i := range t.rows.rows {
+			if r := &t.rows.rows[i]; r.del {
+				b.Delete(r.key)
+			} else {
+				b.Set(r.key, r.val)
+			}
+		}
+		s.addCounts(t)
+	}
+	s.state.Offset, s.state.DB = offset, uint32(db)
+	s.state.NextCollection = encoding.Collection(s.nextColl.Load())
+	s.state.NextSpace = encoding.Space(s.nextSpace.Load())
+	s.rowBuf = encoding.AppendState(s.rowBuf[:0], &s.state)
+	b.Set(encoding.StateRow, s.rowBuf)
+	if err := s.engine.Apply(b); err != nil {
+		return err
+	}
+	s.publish()
+	s.applied.Store(offset)
+	return nil
+}
+
+func (s *Store) addCounts(t *Txn) {
+	if t.dbs != nil {
+		next := make([]encoding.SpaceCount, len(t.dbs))
+		for i, want := range t.dbs {
+			next[i].Space = want.Space
+			for _, have := range s.state.Databases {
+				if have.Space == want.Space {
+					next[i] = have
+				}
+			}
+		}
+		s.state.Databases = next
+	}
+	for _, d := range t.deltas {
+		for i := range s.state.Databases {
+			if c := &s.state.Databases[i]; c.Space == d.space {
+				c.Keys += d.keys
+				c.Expires += d.expires
+				break
+			}
+		}
+	}
+}
+
+// Settle brings the hot cache up to date with an applied transaction. REQUIRES: the key locks under which
+// it was made.
+func (s *Store) Settle(t *Txn) {
+	for i := range t.rows.rows {
+		if r := &t.rows.rows[i]; r.point {
+			s.cache.put(r.hash, r.key, r.val, r.del)
+		}
+	}
+}
+
+// SetCacheBytes changes the budget of the hot cache.
+func (s *Store) SetCacheBytes(n int64) { s.cache.resize(n) }
+
+// CacheStats are hits, misses and bytes of the hot cache.
+func (s *Store) CacheStats() (hits, misses, bytes int64) {
+	return s.cache.hits.Load(), s.cache.misses.Load(), s.cache.bytes()
+}
+
+// Effects hands out the log bytes of the transaction, database by database.
+func (t *Txn) Effects(f func(db int, stream []byte)) {
+	for i, seg := range t.segs {
+		end := len(t.effects)
+		if i+1 < len(t.segs) {
+			end = t.segs[i+1].at
+		}
+		if end > seg.at {
+			f(seg.db, t.effects[seg.at:end])
+		}
+	}
+}
+
+// Reclaim deletes up to limit element rows of dropped collections and cuts retired spaces out of the
+// engine. It reports whether more is left. Background work: it takes no key locks, since nothing refers to
+// what it deletes.
+func (s *Store) Reclaim(ctx context.Context, limit int) (more bool, err error) {
+	if err := s.exciseRetired(ctx); err != nil {
+		return false, err
+	}
+	b := s.engine.NewBatch()
+	defer b.Close()
+	left := limit
+	tables := []byte{byte(encoding.TableGarbage)}
+	garbage, err := s.engine.Iter(tables, encoding.PrefixEnd(tables))
+	if err != nil {
+		return false, err
+	}
+	for ok := garbage.First(); ok && left > 0; ok = garbage.Next() {
+		sp, birth, id, valid := encoding.ParseGarbage(garbage.Key())
+		if !valid {
+			return false, errors.Join(fmt.Errorf("garbage row %x: %w", garbage.Key(), encoding.ErrCorrupt), garbage.Close())
+		}
+		lower := encoding.AppendCollection(nil, sp, birth, id)
+		rows, err := s.engine.Iter(lower, encoding.PrefixEnd(lower))
+		if err != nil {
+			return false, errors.Join(err, garbage.Close())
+		}
+		r := rows.First()
+		for ; r && left > 0; r = rows.Next() {
+			b.Delete(rows.Key())
+			left--
+		}
+		if !r {
+			b.Delete(garbage.Key())
+		}
+		if err := rows.Close(); err != nil {
+			return false, errors.Join(err, garbage.Close())
+		}
+	}
+	if err := garbage.Close(); err != nil {
+		return false, err
+	}
+	if b.Len() == 0 || left == limit {
+		return false, s.applyIfAny(b)
+	}
+	return left == 0, s.engine.Apply(b)
+}
+
+func (s *Store) applyIfAny(b *storage.Batch) error {
+	if b.Len() <= batchHeader {
+		return nil
+	}
+	return s.engine.Apply(b)
+}
+
+// batchHeader is the size of an empty batch.
+const batchHeader = 12
+
+// exciseRetired cuts out the spaces whose retirement is durable: an excise jumps the order of batches, and
+// must not be durable ahead of the row that stopped referring to the space.
+func (s *Store) exciseRetired(ctx context.Context) error {
+	table := []byte{byte(encoding.TableRetired)}
+	var spaces []encoding.Space
+	it, err := s.engine.Iter(table, encoding.PrefixEnd(table))
+	if err != nil {
+		return err
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		if sp, valid := encoding.ParseRetired(it.Key()); valid {
+			spaces = append(spaces, sp)
+		}
+	}
+	if err := it.Close(); err != nil {
+		return err
+	}
+	for _, sp := range spaces {
+		row := encoding.AppendSpace(nil, encoding.TableRetired, sp)
+		if _, durable, err := s.engine.Durable(row); err != nil || !durable {
+			return err
+		}
+		for _, t := range []encoding.Table{encoding.TableData, encoding.TableExpiry, encoding.TableGarbage} {
+			lower := encoding.AppendSpace(nil, t, sp)
+			if err := s.engine.Excise(ctx, lower, encoding.PrefixEnd(lower)); err != nil {
+				return err
+			}
+		}
+		b := s.engine.NewBatch()
+		b.Delete(row)
+		err := s.engine.Apply(b)
+		b.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DropCache empties the hot cache.
+func (s *Store) DropCache() { s.cache.clear() }

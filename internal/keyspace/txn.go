@@ -1,0 +1,506 @@
+package keyspace
+
+import (
+	"fmt"
+
+	"github.com/cespare/xxhash/v2"
+
+	"haypile/internal/encoding"
+	"haypile/internal/resp"
+	"haypile/internal/slot"
+)
+
+// Mode says under which rules a transaction reads and writes.
+type Mode uint8
+
+// The modes.
+const (
+	// ModeRead hides keys that are past their deadline and changes nothing.
+	ModeRead Mode = iota
+	// ModeWrite is a client's write on a primary: a key found past its deadline is deleted first.
+	ModeWrite
+	// ModeApply executes the replication stream: deadlines are data and hide nothing, since the primary
+	// has decided already.
+	ModeApply
+)
+
+// Txn is what one command, a pipeline's commands or a MULTI reads and changes. Reads see its own changes.
+// Nothing is visible to others until the commit leader applies it. The owner holds the locks of all keys
+// that it touches. Not safe for concurrent use.
+//
+// Byte slices that a Txn returns live until Reset.
+type Txn struct {
+	store *Store
+	mode  Mode
+	db    int
+	now   int64
+
+	mem     arena
+	rows    overlay
+	effects []byte
+	segs    []segment
+	deltas  []delta
+	touched []Touched
+	// dbs is the transaction's own view of which space each database has, after FLUSHDB or SWAPDB in it.
+	dbs []encoding.SpaceCount
+	// changes counts logical changes, as Redis' server.dirty.
+	changes int64
+	// expirations and expirationBytes are what expire contributed to changes and effects.
+	expirations, expirationBytes int64
+	// commands counts the effects.
+	commands int
+	// flushed are databases changed as a whole.
+	flushed []int
+}
+
+// segment is a stretch of effects that belong to one database.
+type segment struct {
+	db int
+	at int // where it begins in effects
+}
+
+// delta is the change of a space's counters.
+type delta struct {
+	space         encoding.Space
+	keys, expires int64
+}
+
+// Touched names a changed key: for WATCH and, later, key space events and client-side caching.
+type Touched struct {
+	DB  int
+	Key []byte
+}
+
+// NewTxn makes a transaction of this store, to be used again and again.
+func (s *Store) NewTxn() *Txn { return &Txn{store: s} }
+
+// Begin sets the rules for what follows: mode, database and the present time in Unix milliseconds. It may
+// be called again between the commands of a pipeline.
+func (t *Txn) Begin(mode Mode, db int, now int64) { t.mode, t.db, t.now = mode, db, now }
+
+// DB is the database selected.
+func (t *Txn) DB() int { return t.db }
+
+// Select changes the database; the caller checks the range.
+func (t *Txn) Select(db int) { t.db = db }
+
+// Now is the time of the command, Unix milliseconds.
+func (t *Txn) Now() int64 { return t.now }
+
+// Applying reports ModeApply.
+func (t *Txn) Applying() bool { return t.mode == ModeApply }
+
+// Writable reports whether changes are allowed.
+func (t *Txn) Writable() bool { return t.mode != ModeRead }
+
+// Changes counts the logical changes so far.
+func (t *Txn) Changes() int64 { return t.changes }
+
+// Databases is the number of databases.
+func (t *Txn) Databases() int { return len(t.store.dbs) }
+
+// Empty reports whether a commit would change anything or log anything.
+func (t *Txn) Empty() bool { return len(t.rows.rows) == 0 && len(t.effects) == 0 && t.dbs == nil }
+
+// Size estimates the bytes that a commit carries.
+func (t *Txn) Size() int { return len(t.effects) + len(t.rows.rows)*64 }
+
+// Reset forgets everything.
+func (t *Txn) Reset() {
+	t.mem.reset()
+	t.rows.reset()
+	if cap(t.effects) > 1<<20 {
+		t.effects = nil
+	}
+	t.effects, t.segs, t.deltas = t.effects[:0], t.segs[:0], t.deltas[:0]
+	t.touched, t.dbs, t.changes, t.flushed = t.touched[:0], nil, 0, nil
+	t.expirations, t.expirationBytes, t.commands = 0, 0, 0
+}
+
+// Of reports whether the transaction belongs to the store.
+func (t *Txn) Of(s *Store) bool { return t.store == s }
+
+// Mark is a point to which a failed command is rolled back.
+type Mark struct {
+	undo, effects, segs, touched, flushed, commands int
+	changes, expirations, expirationBytes           int64
+
+	deltas  [4]delta
+	ndeltas int
+	more    []delta
+	dbs     []encoding.SpaceCount
+}
+
+// Mark remembers the present state.
+func (t *Txn) Mark() Mark {
+	m := Mark{undo: len(t.rows.undo), effects: len(t.effects), segs: len(t.segs), touched: len(t.touched),
+		flushed: len(t.flushed), commands: t.commands, changes: t.changes,
+		expirations: t.expirations, expirationBytes: t.expirationBytes, ndeltas: len(t.deltas), dbs: t.dbs}
+	if len(t.deltas) <= len(m.deltas) {
+		copy(m.deltas[:], t.deltas)
+	} else {
+		m.more = append([]delta(nil), t.deltas...)
+	}
+	return m
+}
+
+// Rollback returns to m: the changes since are forgotten.
+func (t *Txn) Rollback(m *Mark) {
+	t.rows.rollback(m.undo)
+	t.effects, t.segs, t.touched = t.effects[:m.effects], t.segs[:m.segs], t.touched[:m.touched]
+	t.changes, t.dbs, t.flushed = m.changes, m.dbs, t.flushed[:m.flushed]
+	t.expirations, t.expirationBytes, t.commands = m.expirations, m.expirationBytes, m.commands
+	t.deltas = t.deltas[:0]
+	if m.more != nil {
+		t.deltas = append(t.deltas, m.more...)
+	} else {
+		t.deltas = append(t.deltas, m.deltas[:m.ndeltas]...)
+	}
+}
+
+// Effect adds a command to what the log will carry for this transaction: resolved, deterministic.
+func (t *Txn) Effect(args ...[]byte) {
+	t.segment()
+	t.commands++
+	t.effects = resp.AppendCommand(t.effects, args...)
+}
+
+// EffectStrings is Effect for words.
+func (t *Txn) EffectStrings(args ...string) {
+	t.segment()
+	t.commands++
+	t.effects = resp.AppendCommandStrings(t.effects, args...)
+}
+
+// EffectRaw adds encoded commands.
+func (t *Txn) EffectRaw(stream []byte) {
+	t.segment()
+	t.commands++
+	t.effects = append(t.effects, stream...)
+}
+
+// EffectBytes is the size of the effects so far; a command that left it alone but changed something is
+// logged as it was sent.
+func (t *Txn) EffectBytes() int { return len(t.effects) }
+
+func (t *Txn) segment() {
+	if n := len(t.segs); n == 0 || t.segs[n-1].db != t.db {
+		t.segs = append(t.segs, segment{t.db, len(t.effects)})
+	}
+}
+
+// space is the space of a database as the transaction sees it.
+func (t *Txn) space(db int) encoding.Space {
+	if t.dbs != nil {
+		return t.dbs[db].Space
+	}
+	return t.store.dbs[db].space()
+}
+
+// Entry is a key as a transaction found it. It stays right while only this transaction's calls on this
+// entry change the key.
+type Entry struct {
+	User []byte
+	Meta encoding.Meta
+	// Found reports whether the key logically exists.
+	Found bool
+
+	physical bool // has a row, perhaps past its deadline
+	hash     uint64
+	rowHash  uint64
+	slot     slot.Slot
+	space    encoding.Space
+	db       int
+	row      []byte
+}
+
+// Type is the type of the value, None if the key does not exist.
+func (e *Entry) Type() encoding.Type {
+	if !e.Found {
+		return encoding.None
+	}
+	return e.Meta.Type
+}
+
+// Slot is the key's slot.
+func (e *Entry) Slot() slot.Slot { return e.slot }
+
+// Lookup reads a key of the selected database. In ModeWrite a key past its deadline is deleted on the way.
+func (t *Txn) Lookup(user []byte) (Entry, error) { return t.LookupIn(t.db, user) }
+
+// LookupIn reads a key of another database.
+func (t *Txn) LookupIn(db int, user []byte) (Entry, error) {
+	e := Entry{User: user, hash: encoding.Hash48(user), slot: slot.Of(user), space: t.space(db), db: db}
+	e.row = t.mem.keep(encoding.AppendKey(t.mem.take(len(user)+keyRowMax), e.space, e.slot, e.hash, user))
+	e.rowHash = xxhash.Sum64(e.row)
+	v, ok, err := t.read(e.rowHash, e.row)
+	if err != nil || !ok {
+		return e, err
+	}
+	if err := encoding.ParseMeta(v, &e.Meta); err != nil {
+		return e, fmt.Errorf("key %q: %w", user, err)
+	}
+	e.physical, e.Found = true, true
+	if d := e.Meta.Deadline; d != 0 && d <= t.now && t.mode != ModeApply {
+		e.Found = false
+		if t.mode == ModeWrite {
+			err = t.expire(&e)
+		}
+	}
+	return e, err
+}
+
+// keyRowMax is more than the fixed part of a key's or element's row.
+const keyRowMax = 32
+
+// Exists is Lookup for callers that need no more.
+func (t *Txn) Exists(user []byte) (bool, error) {
+	e, err := t.Lookup(user)
+	return e.Found, err
+}
+
+// read finds a row: own changes, then the hot cache, then the engine.
+func (t *Txn) read(hash uint64, key []byte) ([]byte, bool, error) {
+	if i := t.rows.find(hash, key); i >= 0 {
+		r := &t.rows.rows[i]
+		return r.val, !r.del, nil
+	}
+	c := t.store.cache
+	dst := t.mem.take(1024)
+	v, present, known := c.get(dst, hash, key)
+	if known {
+		return t.mem.keep(v), present, nil
+	}
+	v, ok, err := t.store.engine.Get(dst, key)
+	if err != nil {
+		return nil, false, err
+	}
+	v = t.mem.keep(v)
+	c.put(hash, key, v, !ok)
+	return v, ok, nil
+}
+
+func (t *Txn) write(r row) { t.rows.set(r) }
+
+// count changes the counters of a space.
+func (t *Txn) count(space encoding.Space, keys, expires int64) {
+	if keys == 0 && expires == 0 {
+		return
+	}
+	for i := range t.deltas {
+		if d := &t.deltas[i]; d.space == space {
+			d.keys += keys
+			d.expires += expires
+			return
+		}
+	}
+	t.deltas = append(t.deltas, delta{space, keys, expires})
+}
+
+// Touch notes a change of the elements of a key whose metadata stays as it is.
+func (t *Txn) Touch(e *Entry) { t.touch(e) }
+
+// touch notes a change of the key for its watchers.
+func (t *Txn) touch(e *Entry) {
+	t.changes++
+	if t.store.Watching.Load() > 0 {
+		t.touched = append(t.touched, Touched{e.db, t.mem.copyOf(e.User)})
+	}
+}
+
+// Put stores metadata, and with it a string's value, for the key: created or overwritten. A collection that
+// it replaces (another id, or another type) is dropped. m.Value is copied.
+func (t *Txn) Put(e *Entry, m encoding.Meta) error {
+	var keys, expires int64 = 1, 0
+	if e.physical {
+		keys = 0
+		old := &e.Meta
+		if old.Type != encoding.String && (m.Type == encoding.String || m.ID != old.ID) {
+			if err := t.dropCollection(e.space, old); err != nil {
+				return err
+			}
+		}
+		if old.Deadline != 0 && old.Deadline != m.Deadline {
+			expires--
+			t.writeExpiry(e, old.Deadline, true)
+		}
+	}
+	if m.Deadline != 0 && (!e.physical || e.Meta.Deadline != m.Deadline) {
+		expires++
+		t.writeExpiry(e, m.Deadline, false)
+	}
+	t.count(e.space, keys, expires)
+	buf := t.mem.keep(encoding.AppendMeta(t.mem.take(len(m.Value)+keyRowMax), &m))
+	t.write(row{hash: e.rowHash, key: e.row, val: buf, point: true})
+	if m.Type == encoding.String {
+		m.Value = buf[len(buf)-len(m.Value):]
+	}
+	e.Meta, e.Found, e.physical = m, true, true
+	t.touch(e)
+	return nil
+}
+
+// PutString stores a string.
+func (t *Txn) PutString(e *Entry, value []byte, deadline int64) error {
+	return t.Put(e, encoding.Meta{Type: encoding.String, Value: value, Deadline: deadline})
+}
+
+// Remove deletes the key whatever its type; it reports whether there was one.
+func (t *Txn) Remove(e *Entry) (bool, error) {
+	if !e.physical {
+		return false, nil
+	}
+	if e.Meta.Type != encoding.String {
+		if err := t.dropCollection(e.space, &e.Meta); err != nil {
+			return false, err
+		}
+	}
+	t.unlink(e)
+	return true, nil
+}
+
+// unlink removes the key's rows but not the collection behind it.
+func (t *Txn) unlink(e *Entry) {
+	var expires int64
+	if e.Meta.Deadline != 0 {
+		expires = -1
+		t.writeExpiry(e, e.Meta.Deadline, true)
+	}
+	t.count(e.space, -1, expires)
+	t.write(row{hash: e.rowHash, key: e.row, del: true, point: true})
+	e.Meta, e.Found, e.physical = encoding.Meta{}, false, false
+	t.touch(e)
+}
+
+// expire deletes a key that is past its deadline and logs that.
+func (t *Txn) expire(e *Entry) error {
+	if _, err := t.Remove(e); err != nil {
+		return err
+	}
+	if t.db != e.db {
+		defer t.Select(t.db)
+		t.Select(e.db)
+	}
+	n := len(t.effects)
+	t.Effect(wordDel, e.User)
+	t.expirationBytes += int64(len(t.effects) - n)
+	t.expirations++
+	t.store.Expired.Add(1)
+	return nil
+}
+
+// Expirations counts the changes that deletions of keys past their deadline made, and the bytes that they
+// logged: both are no doing of the command that met the keys.
+func (t *Txn) Expirations() (changes, bytes int64) { return t.expirations, t.expirationBytes }
+
+// DropEffects cuts the effects back to n bytes: in ModeApply the stream itself is what the log carries.
+func (t *Txn) DropEffects(n int) {
+	t.effects = t.effects[:n]
+	for len(t.segs) > 0 && t.segs[len(t.segs)-1].at >= n {
+		t.segs = t.segs[:len(t.segs)-1]
+	}
+}
+
+// Frame makes the effects so far one unit of the stream: MULTI around them if there is more than one
+// command, so that a replica applies all or none.
+func (t *Txn) Frame() {
+	if len(t.effects) == 0 || t.commands < 2 {
+		return
+	}
+	head := resp.AppendCommandStrings(nil, "MULTI")
+	t.effects = append(append(make([]byte, 0, len(t.effects)+64), head...), t.effects...)
+	for i := range t.segs {
+		if i > 0 {
+			t.segs[i].at += len(head)
+		}
+	}
+	t.effects = resp.AppendCommandStrings(t.effects, "EXEC")
+}
+
+var wordDel = []byte("DEL")
+
+// Move gives the value of src, deadline included, to dst, which must not exist physically (Remove it
+// first); src is gone after it. The collection stays where it is: this costs O(1).
+func (t *Txn) Move(src, dst *Entry) error {
+	m := src.Meta
+	t.unlink(src)
+	if dst.space != src.space && m.Type != encoding.String {
+		return t.moveCollection(src.space, dst, m)
+	}
+	return t.Put(dst, m)
+}
+
+func (t *Txn) writeExpiry(e *Entry, deadline int64, del bool) {
+	k := encoding.AppendExpiry(t.mem.take(len(e.User)+keyRowMax), e.space, deadline, e.slot, e.hash, e.User)
+	k = t.mem.keep(k)
+	t.write(row{hash: xxhash.Sum64(k), key: k, del: del})
+}
+
+// SetDeadline changes the key's deadline; 0 removes it.
+func (t *Txn) SetDeadline(e *Entry, deadline int64) error {
+	m := e.Meta
+	m.Deadline = deadline
+	return t.Put(e, m)
+}
+
+// Keys and Expires are the counters of a database as the transaction sees them.
+func (t *Txn) Keys(db int) int64 {
+	keys, _ := t.counters(db)
+	return keys
+}
+
+func (t *Txn) counters(db int) (keys, expires int64) {
+	sp := t.space(db)
+	if t.dbs != nil {
+		keys, expires = t.dbs[db].Keys, t.dbs[db].Expires
+	} else {
+		keys, expires = t.store.Counts(db)
+	}
+	for _, d := range t.deltas {
+		if d.space == sp {
+			keys += d.keys
+			expires += d.expires
+		}
+	}
+	return keys, expires
+}
+
+// own makes the transaction's own view of the databases. The caller holds the store latch exclusively.
+func (t *Txn) own() {
+	dbs := make([]encoding.SpaceCount, len(t.store.dbs))
+	for i := range dbs {
+		if t.dbs != nil {
+			dbs[i] = t.dbs[i]
+			continue
+		}
+		keys, expires := t.store.Counts(i)
+		dbs[i] = encoding.SpaceCount{Space: t.store.dbs[i].space(), Keys: keys, Expires: expires}
+	}
+	t.dbs = dbs
+}
+
+// Flush empties a database at once: it points to a new space. REQUIRES: store latch held exclusively.
+func (t *Txn) Flush(db int) {
+	t.own()
+	old := t.dbs[db].Space
+	t.dbs[db] = encoding.SpaceCount{Space: t.store.newSpace()}
+	k := t.mem.keep(encoding.AppendSpace(t.mem.take(8), encoding.TableRetired, old))
+	t.write(row{hash: xxhash.Sum64(k), key: k})
+	t.changes++
+	t.flushed = append(t.flushed, db)
+}
+
+// Swap exchanges two databases. REQUIRES: store latch held exclusively.
+func (t *Txn) Swap(a, b int) {
+	t.own()
+	t.dbs[a], t.dbs[b] = t.dbs[b], t.dbs[a]
+	t.changes++
+	t.flushed = append(t.flushed, a, b)
+}
+
+// Touched are the keys changed, while anybody watched; TouchedDBs the databases that were flushed or
+// swapped as a whole.
+func (t *Txn) Touched() []Touched { return t.touched }
+
+// TouchedDBs: see Touched.
+func (t *Txn) TouchedDBs() []int { return t.flushed }

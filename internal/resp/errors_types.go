@@ -1,0 +1,134 @@
+package resp
+
+// Replies of the string and bit commands.
+const (
+	ErrStringTooLong = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
+	ErrOverflow      = "ERR increment or decrement would overflow"
+	ErrDecrOverflow  = "ERR decrement would overflow"
+	ErrNaNOrInf      = "ERR increment would produce NaN or Infinity"
+	ErrOffsetRange   = "ERR offset is out of range"
+	ErrBitOffset     = "ERR bit offset is not an integer or out of range"
+	ErrBitValue      = "ERR bit is not an integer or out of range"
+	ErrBitArgument   = "ERR The bit argument must be 1 or 0."
+	ErrBitOpNot      = "ERR BITOP NOT must be called with a single source key."
+	ErrBitfieldType  = "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is " +
+		"not supported but i64 is."
+	ErrBitfieldMode   = "ERR Invalid OVERFLOW type specified"
+	ErrBitfieldRO     = "ERR BITFIELD_RO only supports the GET subcommand"
+	ErrLCSLenAndIdx   = "ERR If you want both the length and indexes, please just use IDX."
+	ErrLCSWrongType   = "ERR The specified keys must contain string values"
+	ErrHLLInvalid     = "WRONGTYPE Key is not a valid HyperLogLog string value."
+	ErrHLLCorrupt     = "INVALIDOBJ Corrupted HLL object detected"
+	ErrDumpPayload    = "ERR DUMP payload version or checksum are wrong"
+	ErrBadData        = "ERR Bad data format"
+	ErrInvalidTTL     = "ERR Invalid TTL value, must be >= 0"
+	ErrInvalidIdle    = "ERR Invalid IDLETIME value, must be >= 0"
+	ErrInvalidFreq    = "ERR Invalid FREQ value, must be >= 0 and <= 255"
+	ErrExpireNXAndXX  = "ERR NX and XX, GT or LT options at the same time are not compatible"
+	ErrExpireGTAndLT  = "ERR GT and LT options at the same time are not compatible"
+	ErrFreqNotTracked = "ERR An LFU maxmemory policy is not selected, access frequency not " +
+		"tracked. Please note that when switching between policies at runtime LRU and LFU data will " +
+		"take some time to adjust."
+	ErrIdleNotTracked = "ERR An LFU maxmemory policy is selected, idle time not tracked. Please " +
+		"note that when switching between policies at runtime LRU and LFU data will take some time to " +
+		"adjust."
+)
+
+// Replies of the hash, list, set and sorted set commands.
+const (
+	ErrHashNotInteger = "ERR hash value is not an integer"
+	ErrHashNotFloat   = "ERR hash value is not a float"
+	ErrHashNaNOrInf   = "ERR value is NaN or Infinity"
+
+	ErrRankZero = "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use " +
+		"negative to start from the end of the list"
+	ErrMaxLenNegative = "ERR MAXLEN can't be negative"
+
+	ErrMinMaxFloat     = "ERR min or max is not a float"
+	ErrMinMaxLex       = "ERR min or max not valid string range item"
+	ErrScoreNaN        = "ERR resulting score is not a number (NaN)"
+	ErrWeightNotFloat  = "ERR weight value is not a float"
+	ErrZAddXXAndNX     = "ERR XX and NX options at the same time are not compatible"
+	ErrZAddGTLTNX      = "ERR GT, LT, and/or NX options at the same time are not compatible"
+	ErrZAddIncr        = "ERR INCR option supports a single increment-element pair"
+	ErrZRangeLimit     = "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX"
+	ErrZRangeScoresLex = "ERR syntax error, WITHSCORES not supported in combination with BYLEX"
+
+	ErrGeoUnit       = "ERR unsupported unit provided. please use M, KM, FT, MI"
+	ErrGeoMember     = "ERR could not decode requested zset member"
+	ErrGeoRadius     = "ERR need numeric radius"
+	ErrGeoWidth      = "ERR need numeric width"
+	ErrGeoHeight     = "ERR need numeric height"
+	ErrGeoRadiusSign = "ERR radius cannot be negative"
+	ErrGeoBoxSign    = "ERR height or width cannot be negative"
+	ErrGeoCount      = "ERR COUNT must be > 0"
+	ErrGeoAnyNoCount = "ERR the ANY argument requires COUNT argument"
+	ErrSortNotDouble = "ERR One or more scores can't be converted into double"
+)
+
+// Replies of the stream commands.
+const (
+	ErrStreamID          = "ERR Invalid stream ID specified as stream command argument"
+	ErrStreamIDZero      = "ERR The ID specified in XADD must be greater than 0-0"
+	ErrStreamIDSmall     = "ERR The ID specified in XADD is equal or smaller than the target stream top item"
+	ErrStreamExhausted   = "ERR The stream has exhausted the last possible ID, unable to add more items"
+	ErrStreamTrimBoth    = "ERR syntax error, MAXLEN and MINID options at the same time are not compatible"
+	ErrStreamTrimLimit   = "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy"
+	ErrStreamTrimNone    = "ERR syntax error, XTRIM must be called with a trimming strategy"
+	ErrStreamTrimExact   = "ERR syntax error, LIMIT cannot be used without the special ~ option"
+	ErrStreamMaxLenSign  = "ERR The MAXLEN argument must be >= 0."
+	ErrStreamLimitSign   = "ERR The LIMIT argument must be >= 0."
+	ErrStreamGroupExists = "BUSYGROUP Consumer Group name already exists"
+	ErrStreamGroupGone   = "NOGROUP the consumer group this client was blocked on no longer exists"
+	ErrStreamKeyGone     = "UNBLOCKED the stream key no longer exists"
+	ErrStreamGroupOption = "ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead."
+	ErrStreamNoAckOption = "ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead."
+	ErrStreamNoGroup     = "ERR Missing GROUP option for XREADGROUP"
+	ErrStreamNoKey       = "ERR The XGROUP subcommand requires the key to exist. Note that for " +
+		"CREATE you may want to use the MKSTREAM option to create an empty stream automatically."
+	ErrStreamEntriesRead = "ERR value for ENTRIESREAD must be positive or -1"
+)
+
+// Replies of scripts.
+const (
+	ErrNoScript   = "NOSCRIPT No matching script. Please use EVAL."
+	ErrNotBusy    = "NOTBUSY No scripts in execution right now."
+	ErrUnkillable = "UNKILLABLE Sorry the script already executed write commands against the " +
+		"dataset. You can either wait the script termination or kill the server in a hard way using " +
+		"the SHUTDOWN NOSAVE command."
+	ErrKeysNegative  = "ERR Number of keys can't be negative"
+	ErrNotFromScript = "ERR This Redis command is not allowed from script"
+)
+
+// UnbalancedStreams refuses XREAD and XREADGROUP whose keys and ids do not pair up; name is in lower case.
+// what is the id that stands for new entries, "$" or ">".
+func UnbalancedStreams(name, what string) string {
+	return "ERR Unbalanced '" + name + "' list of streams: for each stream key an ID or '" + what +
+		"' must be specified."
+}
+
+// NoGroup answers a stream command for a group that does not exist.
+func NoGroup(key, group []byte) string {
+	return "NOGROUP No such key '" + clean(string(key)) + "' or consumer group '" + clean(string(group)) + "'"
+}
+
+// NoGroupRead is NoGroup for XREADGROUP.
+func NoGroupRead(key, group []byte) string {
+	return NoGroup(key, group) + " in XREADGROUP with GROUP option"
+}
+
+// NoGroupForKey is NoGroup for XGROUP and XINFO, where the key exists.
+func NoGroupForKey(group, key []byte) string {
+	return "NOGROUP No such consumer group '" + clean(string(group)) + "' for key name '" +
+		clean(string(key)) + "'"
+}
+
+// NeedsInputKey refuses ZUNION and its kin without a key; name is in lower case.
+func NeedsInputKey(name string) string {
+	return "ERR at least 1 input key is needed for '" + clean(name) + "' command"
+}
+
+// AnyOneOf refuses GEORADIUS and GEOSEARCH with both or neither of two ways to say the same.
+func AnyOneOf(first, second, name string) string {
+	return "ERR exactly one of " + first + " and " + second + " can be specified for " + clean(name)
+}

@@ -1,0 +1,245 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"haypile/internal/exec"
+	"haypile/internal/option"
+	"haypile/internal/replication"
+	"haypile/internal/replog"
+)
+
+// follower is the node as its link sees it. All calls come from the link's goroutine. They must not take
+// roleMu for longer than the holder of roleMu may wait for the link: stopLinkLocked waits with roleMu held,
+// so calls try, and give up when the link is being closed.
+type follower struct {
+	s *Server
+}
+
+// withRole runs f under roleMu, or fails if ctx ends first: whoever holds roleMu may be waiting for us.
+func (f *follower) withRole(ctx context.Context, do func() error) error {
+	for !f.s.roleMu.TryLock() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
+	defer f.s.roleMu.Unlock()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return do()
+}
+
+// Position implements replication.Follower.
+func (f *follower) Position() replication.Position {
+	n := f.s.state.Load()
+	p := replication.Position{Reigns: n.lineage.Reigns, NodeID: f.s.nodeID(), Promised: f.s.promised.Load(), Format: engineFormat}
+	if len(p.Reigns) > 0 {
+		p.Log = n.data.data.Log
+		p.DB = f.s.x.LogDB()
+	}
+	return p
+}
+
+// engineFormat is the version of the engine's files that a checkpoint carries.
+const engineFormat = 1
+
+// Adopt implements replication.Follower: the log goes on under the primary's history.
+func (f *follower) Adopt(ctx context.Context, up *replication.Upstream) error {
+	s := f.s
+	return f.withRole(ctx, func() error {
+		if err := s.readyLocked(); err != nil {
+			return err
+		}
+		end := s.role.data.data.Log.End()
+		l := s.role.lineage
+		old := l.ReplID()
+		if up.Foreign() {
+			l = l.WithReign(replog.ReignRecord{ReplID: up.ReplID, Start: end})
+		} else {
+			l.Reigns = up.Reigns
+		}
+		l.Role = replog.RoleReplica
+		if err := s.saveLineage(l); err != nil {
+			return err
+		}
+		err := s.x.SetRole(func() (exec.Role, error) { return s.replicaRole(), nil })
+		s.publishState(func(n *nodeState) { n.pending = false })
+		if l.ReplID() != old {
+			s.feeds.DisconnectAll(replication.ErrDisconnected)
+		}
+		return err
+	})
+}
+
+// Append implements replication.Follower.
+func (f *follower) Append(b *replication.Batch) error {
+	s := f.s
+	n := s.state.Load()
+	_, err := n.data.data.Log.Append(s.x.Role().Reign, b.StartDB, b.Raw)
+	if err != nil {
+		return err
+	}
+	s.push(b.Start, b.Raw)
+	return nil
+}
+
+// Apply implements replication.Follower.
+func (f *follower) Apply(b *replication.Batch) error {
+	if len(b.Units) == 0 {
+		f.s.x.SetLogDB(b.EndDB)
+		return nil
+	}
+	err := f.s.role.applier.Apply(unitsOf(b))
+	if err != nil {
+		f.s.setFailed("the replication stream could not be applied: " + err.Error())
+		return err
+	}
+	f.s.x.SetLogDB(b.EndDB)
+	return nil
+}
+
+// Rewind implements replication.Follower: back to the last offset that this node and the primary share. What
+// the log holds behind it goes into a rescue file.
+func (f *follower) Rewind(ctx context.Context, fork replog.Offset, _ *replication.Upstream) error {
+	s := f.s
+	return f.withRole(ctx, func() error {
+		p := s.role.data
+		end := p.data.Log.End()
+		if fork > end || fork < p.data.Log.Start() {
+			return replication.ErrFullSyncNeeded
+		}
+		if durable, err := p.data.Store.RefreshDurable(); err != nil || replog.Offset(durable) > fork {
+			s.log.Warn("the engine is durable past the fork", "durable", durable, "fork", fork, "err", err)
+			return replication.ErrFullSyncNeeded
+		}
+		rescue := filepath.Join(s.dir.Path(), fmt.Sprintf("rescue-%d-%d.log", fork, end))
+		s.log.Warn("rewinding to the fork", "fork", fork, "end", end, "surplus_bytes", end-fork, "rescue", rescue)
+		s.rewinds.Add(1)
+		applied := replog.Offset(p.data.Store.Applied())
+		if applied <= fork {
+			// Nothing of the surplus has been executed: the log alone is cut.
+			if err := p.data.Log.Truncate(fork, rescue); err != nil {
+				return err
+			}
+			return s.saveLineage(s.role.lineage.WithCut(fork))
+		}
+		s.dataMu.Lock()
+		defer s.dataMu.Unlock()
+		return s.x.SetRole(func() (exec.Role, error) {
+			if err := p.engine.CloseUnflushed(); err != nil {
+				return exec.Role{}, err
+			}
+			if err := p.data.Log.Truncate(fork, rescue); err != nil {
+				s.fatal("rewind", err)
+			}
+			if err := s.saveLineage(s.role.lineage.WithCut(fork)); err != nil {
+				s.fatal("rewind", err)
+			}
+			if err := s.openEngine(&p); err != nil {
+				s.fatal("reopen the engine after a rewind", err)
+			}
+			s.role.data = p
+			s.x.SetData(p.data, p.data.Store.AppliedDB())
+			s.publishState(func(*nodeState) {})
+			return s.replicaRole(), nil
+		})
+	})
+}
+
+// Begin implements replication.Follower.
+func (f *follower) Begin(ctx context.Context, m replication.Meta) (replication.Target, error) {
+	s := f.s
+	var t replication.Target
+	err := f.withRole(ctx, func() error {
+		if s.role.sync == nil {
+			p, err := s.dir.NewPair()
+			if err != nil {
+				return err
+			}
+			s.role.sync = &p
+		}
+		t = replication.Target{FS: s.fs, Dir: s.role.sync.Engine}
+		s.log.Info("full sync begins", "offset", m.Offset, "bytes", m.Bytes)
+		return nil
+	})
+	return t, err
+}
+
+// Abort implements replication.Follower: what was received stays for the next attempt.
+func (f *follower) Abort(m replication.Meta) {
+	f.s.log.Warn("full sync interrupted", "offset", m.Offset)
+}
+
+// Install implements replication.Follower: the files received become the engine, with an empty log behind
+// them; the old pair served until now and is removed.
+func (f *follower) Install(ctx context.Context, m replication.Meta) error {
+	s := f.s
+	return f.withRole(ctx, func() error {
+		if s.role.sync == nil {
+			return errors.New("install a full sync: none was begun")
+		}
+		path := *s.role.sync
+		log, err := replog.Create(s.logOptions(path.Log), m.Offset)
+		if err != nil {
+			return err
+		}
+		next := pair{n: path.N, path: path}
+		next.data.Log = log
+		if err := s.openEngine(&next); err != nil {
+			return errors.Join(err, log.Close(), os.RemoveAll(path.Log))
+		}
+		if got := replog.Offset(next.data.Store.Applied()); got != m.Offset {
+			return errors.Join(fmt.Errorf("install a full sync: the files are at offset %d, not %d", got, m.Offset),
+				next.engine.CloseUnflushed(), log.Close())
+		}
+		l := s.role.lineage
+		l.Role, l.Reigns = replog.RoleReplica, m.Upstream.Reigns
+		if err := s.dir.Flip(path.N); err != nil {
+			return err
+		}
+		if err := s.saveLineage(l); err != nil {
+			return err
+		}
+		s.role.sync = nil
+		old := s.role.data
+		err = s.x.SetRole(func() (exec.Role, error) {
+			s.markSettled()
+			s.role.data = next
+			s.role.reign = log.BeginReign()
+			s.x.SetData(next.data, m.DB)
+			return s.replicaRole(), nil
+		})
+		if err != nil {
+			return err
+		}
+		s.role.applier = s.x.NewApplier()
+		s.role.applier.OnError = s.applyError
+		s.publishState(func(n *nodeState) { n.pending, n.failed = false, "" })
+		s.feeds.DisconnectAll(replication.ErrDisconnected)
+		s.dataMu.Lock()
+		defer s.dataMu.Unlock()
+		errs := errors.Join(old.engine.CloseUnflushed(), old.data.Log.Close(), s.dir.RemoveOld())
+		if errs != nil {
+			s.log.Warn("removing the data that a full sync replaced", "err", errs)
+		}
+		s.log.Info("full sync installed", "offset", m.Offset)
+		return nil
+	})
+}
+
+func (s *Server) feedOptions() replication.Options {
+	v := s.cfg.View()
+	opt := replication.DefaultOptions()
+	opt.PingPeriod, opt.Timeout = v.Duration(option.ReplPingReplicaPeriod), v.Duration(option.ReplTimeout)
+	opt.FullSyncRate = v.Bytes(option.FullSyncRate)
+	opt.MaxHold = max(v.Bytes(option.LogRetentionSize)*4, 1<<30)
+	return opt
+}

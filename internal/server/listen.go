@@ -1,0 +1,179 @@
+package server
+
+import (
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"haypile/internal/commands"
+	"haypile/internal/option"
+	"haypile/internal/resp"
+	"haypile/internal/session"
+)
+
+// accept takes connections until the listener is closed.
+func (s *Server) accept(l net.Listener) {
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) || s.ctx.Err() != nil {
+				return
+			}
+			s.log.Warn("accept", "err", err)
+			select {
+			case <-time.After(20 * time.Millisecond): // out of descriptors: let some close
+				continue
+			case <-s.ctx.Done():
+				return
+			}
+		}
+		s.sessions.Accepted.Add(1)
+		if refusal := s.refuse(nc); refusal != "" {
+			s.sessions.Rejected.Add(1)
+			_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
+			_, _ = nc.Write([]byte("-" + refusal + "\r\n"))
+			_ = nc.Close()
+			continue
+		}
+		s.spawn(func() { s.serve(nc) })
+	}
+}
+
+const protectedMode = "DENIED Redis is running in protected mode because protected mode is enabled and no password is " +
+	"set for the default user. In this mode connections are only accepted from the loopback interface. Set a password " +
+	"(option requirepass), or turn the protection off with CONFIG SET protected-mode no from the loopback interface."
+
+// refuse is the reason for which a connection is not taken, or "".
+func (s *Server) refuse(nc net.Conn) string {
+	if int64(s.clients.Count()) >= s.cfg.Int(option.MaxClients) {
+		return resp.ErrMaxClients
+	}
+	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok && s.cfg.Bool(option.ProtectedMode) &&
+		s.cfg.String(option.RequirePass) == "" && !a.IP.IsLoopback() {
+		return protectedMode
+	}
+	return ""
+}
+
+// serve runs one connection to its end.
+func (s *Server) serve(nc net.Conn) {
+	c := &commands.Client{Created: time.Now(), User: commands.DefaultUser,
+		Authenticated: s.cfg.String(option.RequirePass) == ""}
+	s.describe(c, nc)
+	k := session.New(s.ctx, nc, c, s.x, &s.hub, &s.sessions)
+	s.clients.Add(c)
+	c.LastActive.Store(c.Created.UnixNano())
+	k.Serve()
+	if c.Monitor {
+		s.MonitorStop(c)
+	}
+	if c.Takeover != nil {
+		c.Takeover() // a replica's feed runs here in place of the session
+	}
+	s.clients.Remove(c)
+}
+
+func (s *Server) describe(c *commands.Client, nc net.Conn) {
+	switch t := nc.(type) {
+	case *net.TCPConn:
+		c.Addr, c.LAddr = t.RemoteAddr().String(), t.LocalAddr().String()
+		if d := s.cfg.Duration(option.TCPKeepalive); d > 0 {
+			_ = t.SetKeepAlivePeriod(d)
+		}
+	case *net.UnixConn:
+		c.Addr, c.LAddr = t.LocalAddr().String()+":0", t.LocalAddr().String()+":0"
+	}
+	if sc, ok := nc.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { c.FD = int(fd) })
+		}
+	}
+}
+
+// monitorSet are the clients in MONITOR.
+type monitorSet struct {
+	sync.Mutex
+	clients map[*commands.Client]bool
+}
+
+// MonitorStart implements commands.Node.
+func (s *Server) MonitorStart(c *commands.Client) {
+	s.monitors.Lock()
+	defer s.monitors.Unlock()
+	if s.monitors.clients == nil {
+		s.monitors.clients = map[*commands.Client]bool{}
+	}
+	if !s.monitors.clients[c] {
+		s.monitors.clients[c] = true
+		s.x.Monitors.Add(1)
+	}
+}
+
+// MonitorStop implements commands.Node.
+func (s *Server) MonitorStop(c *commands.Client) {
+	s.monitors.Lock()
+	defer s.monitors.Unlock()
+	if s.monitors.clients[c] {
+		delete(s.monitors.clients, c)
+		s.x.Monitors.Add(-1)
+	}
+}
+
+// feedMonitors shows a command to the monitors.
+func (s *Server) feedMonitors(c *commands.Client, db int, args [][]byte) {
+	now := time.Now()
+	var b strings.Builder
+	b.WriteString("+")
+	b.WriteString(unixMicros(now))
+	b.WriteString(" [")
+	b.WriteString(itoa(db))
+	b.WriteString(" ")
+	b.WriteString(c.Addr)
+	b.WriteString("]")
+	for _, a := range args {
+		b.WriteByte(' ')
+		quote(&b, a)
+	}
+	b.WriteString("\r\n")
+	line := []byte(b.String())
+	s.monitors.Lock()
+	defer s.monitors.Unlock()
+	for m := range s.monitors.clients {
+		m.Conn.Push(line)
+	}
+}
+
+// quote writes an argument as Redis' sdscatrepr does.
+func quote(b *strings.Builder, a []byte) {
+	const hex = "0123456789abcdef"
+	b.WriteByte('"')
+	for _, c := range a {
+		switch c {
+		case '\\', '"':
+			b.WriteByte('\\')
+			b.WriteByte(c)
+		case '\n':
+			b.WriteString(`\n`)
+		case '\r':
+			b.WriteString(`\r`)
+		case '\t':
+			b.WriteString(`\t`)
+		case '\a':
+			b.WriteString(`\a`)
+		case '\b':
+			b.WriteString(`\b`)
+		default:
+			if c >= ' ' && c <= '~' {
+				b.WriteByte(c)
+			} else {
+				b.WriteString(`\x`)
+				b.WriteByte(hex[c>>4])
+				b.WriteByte(hex[c&15])
+			}
+		}
+	}
+	b.WriteByte('"')
+}

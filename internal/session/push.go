@@ -1,0 +1,149 @@
+package session
+
+import (
+	"net"
+	"time"
+
+	"haypile/internal/option"
+	"haypile/internal/pubsub"
+	"haypile/internal/resp"
+)
+
+// StartPushing prepares the connection for messages that are no replies: from now on a writer goroutine
+// sends all output, in the order in which it was produced. The connection's goroutine only.
+func (k *Conn) StartPushing() {
+	if k.pushing.Load() {
+		return
+	}
+	k.mu.Lock()
+	k.mu.corked = true
+	k.mu.Unlock()
+	k.pushing.Store(true)
+	k.writer.Add(1)
+	go k.writeLoop()
+}
+
+// cork marks the beginning of a batch: messages that arrive until its replies are flushed come after them.
+func (k *Conn) cork(on bool) {
+	if !k.pushing.Load() {
+		return
+	}
+	k.mu.Lock()
+	k.mu.corked = on
+	k.mu.Unlock()
+}
+
+// flushPushing hands the replies of a batch, and the messages that waited for them, to the writer.
+func (k *Conn) flushPushing(out []byte) error {
+	k.mu.Lock()
+	k.mu.pending = append(k.mu.pending, out...)
+	k.mu.pending = append(k.mu.pending, k.mu.messages...)
+	k.mu.messages = k.mu.messages[:0]
+	k.mu.corked = false
+	closed := k.mu.closed
+	k.mu.Unlock()
+	k.recycle()
+	k.wake()
+	if closed {
+		return net.ErrClosed
+	}
+	return nil
+}
+
+// Push sends a message behind what was sent before; any goroutine. A client that does not read and exceeds
+// its output limit is disconnected.
+func (k *Conn) Push(encoded []byte) {
+	k.mu.Lock()
+	if k.mu.closed {
+		k.mu.Unlock()
+		return
+	}
+	if k.mu.corked {
+		k.mu.messages = append(k.mu.messages, encoded...)
+	} else {
+		k.mu.pending = append(k.mu.pending, encoded...)
+	}
+	kill := k.overLimitLocked()
+	k.mu.Unlock()
+	if kill {
+		k.stats.OutKills.Add(1)
+		k.Kill()
+	}
+	k.wake()
+}
+
+// overLimitLocked applies client-output-buffer-limit: the hard limit at once, the soft one after its time.
+func (k *Conn) overLimitLocked() bool {
+	lim := option.ClientOutputBufferLimit.Get(k.cfg).PubSub
+	n := int64(len(k.mu.pending) + len(k.mu.messages))
+	if lim.Hard > 0 && n > lim.Hard {
+		return true
+	}
+	if lim.Soft <= 0 || n <= lim.Soft {
+		k.mu.over = time.Time{}
+		return false
+	}
+	if k.mu.over.IsZero() {
+		k.mu.over = time.Now()
+	}
+	return time.Since(k.mu.over) > lim.SoftFor
+}
+
+func (k *Conn) wake() {
+	select {
+	case k.mu.wake <- struct{}{}:
+	default:
+	}
+}
+
+// writeLoop sends what is pending until the connection ends; what is pending then is still sent.
+func (k *Conn) writeLoop() {
+	defer k.writer.Done()
+	var buf []byte
+	for {
+		k.mu.Lock()
+		buf, k.mu.pending = k.mu.pending, buf[:0]
+		closed := k.mu.closed
+		k.mu.Unlock()
+		if len(buf) > 0 {
+			if err := k.write(buf); err != nil {
+				k.mu.Lock()
+				k.mu.closed = true
+				k.mu.Unlock()
+				k.Kill()
+				return
+			}
+			if cap(buf) > 1<<20 {
+				buf = nil
+			}
+			continue
+		}
+		if closed {
+			return
+		}
+		<-k.mu.wake
+	}
+}
+
+// Deliver takes a published message: pubsub.Subscriber.
+func (k *Conn) Deliver(m *pubsub.Message) {
+	w := resp.Writer{Proto: int(k.proto.Load())}
+	switch m.Kind {
+	case pubsub.Pattern:
+		w.Push(4)
+		w.BulkString("pmessage")
+		w.BulkString(m.Pattern)
+	case pubsub.Shard:
+		w.Push(3)
+		w.BulkString("smessage")
+	default:
+		w.Push(3)
+		w.BulkString("message")
+	}
+	w.BulkString(m.Channel)
+	w.Bulk(m.Payload)
+	k.Push(w.Buf)
+}
+
+// SetProto follows HELLO, for messages.
+func (k *Conn) SetProto(n int) { k.proto.Store(int32(n)) }

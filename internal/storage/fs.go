@@ -1,0 +1,205 @@
+package storage
+
+import (
+	"errors"
+	"io"
+	"math/rand/v2"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"haypile/internal/disk"
+)
+
+// flushCategory is what the engine calls the files that a memtable flush writes.
+const flushCategory = "pebble-memtable-flush"
+
+// orderedFS keeps the engine behind the log: the first sync of a flush's file waits for the log's.
+type orderedFS struct {
+	vfs.FS
+	beforeFlush func() error
+}
+
+func (f *orderedFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	file, err := f.FS.Create(name, category)
+	if err != nil || f.beforeFlush == nil || category != flushCategory {
+		return file, err
+	}
+	return &flushFile{File: file, before: f.beforeFlush}, nil
+}
+
+func (f *orderedFS) Unwrap() vfs.FS { return f.FS }
+
+// flushFile calls before ahead of its first sync of any form.
+type flushFile struct {
+	vfs.File
+	before func() error
+	done   atomic.Bool
+}
+
+func (f *flushFile) ready() error {
+	if f.done.Load() {
+		return nil
+	}
+	if err := f.before(); err != nil {
+		return err
+	}
+	f.done.Store(true)
+	return nil
+}
+
+func (f *flushFile) Sync() error {
+	if err := f.ready(); err != nil {
+		return err
+	}
+	return f.File.Sync()
+}
+
+func (f *flushFile) SyncData() error {
+	if err := f.ready(); err != nil {
+		return err
+	}
+	return f.File.SyncData()
+}
+
+func (f *flushFile) SyncTo(n int64) (bool, error) {
+	if err := f.ready(); err != nil {
+		return false, err
+	}
+	return f.File.SyncTo(n)
+}
+
+// stallCounter counts write stalls for INFO and metrics.
+type stallCounter struct{ count, active atomic.Int64 }
+
+func (s *stallCounter) begin() { s.count.Add(1); s.active.Store(1) }
+func (s *stallCounter) end()   { s.active.Store(0) }
+
+// Mem is an in-memory file system that can be cloned as a crash would leave it. It serves the engine and,
+// through Disk, the log, so that both lose power at the same moment.
+type Mem struct{ fs *vfs.MemFS }
+
+// NewMem makes an empty one.
+func NewMem() *Mem { return &Mem{vfs.NewCrashableMem()} }
+
+// CrashClone is what a power loss now would leave: all that is synced, and of the rest each block or
+// directory entry with the given probability in percent.
+func (m *Mem) CrashClone(rng *rand.Rand, unsyncedPercent int) *Mem {
+	return &Mem{m.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: unsyncedPercent, RNG: rng})}
+}
+
+// Disk is the file system as the log sees it.
+func (m *Mem) Disk() disk.FS { return memDisk{m.fs} }
+
+// memDisk adapts a MemFS to disk.FS. Truncate rewrites the file, which a MemFS can't cut.
+type memDisk struct{ fs *vfs.MemFS }
+
+type memFile struct {
+	vfs.File
+	fs   *vfs.MemFS
+	name string
+}
+
+func (f *memFile) Size() (int64, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return st.Size(), nil
+}
+
+func (f *memFile) Truncate(size int64) error {
+	buf := make([]byte, size)
+	if n, err := f.ReadAt(buf, 0); err != nil && !(errors.Is(err, io.EOF) && int64(n) == size) {
+		return err
+	}
+	tmp := f.name + ".truncate"
+	nf, err := f.fs.Create(tmp, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	if _, err := nf.Write(buf); err != nil {
+		return err
+	}
+	if err := errors.Join(nf.Sync(), f.fs.Rename(tmp, f.name), f.File.Close()); err != nil {
+		return err
+	}
+	f.File = nf
+	return nil
+}
+
+func (d memDisk) Create(name string) (disk.File, error) {
+	f, err := d.fs.Create(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return nil, err
+	}
+	return &memFile{f, d.fs, name}, nil
+}
+
+func (d memDisk) OpenAppend(name string) (disk.File, error) {
+	f, err := d.fs.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return nil, err
+	}
+	// A MemFS file opened for writing writes from the start; move its cursor by reading all of it.
+	if _, err := io.Copy(io.Discard, f); err != nil {
+		return nil, err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return &appendFile{memFile: memFile{f, d.fs, name}, at: st.Size()}, nil
+}
+
+// appendFile writes at its end, wherever the cursor of the file underneath stands.
+type appendFile struct {
+	memFile
+	at int64
+}
+
+func (f *appendFile) Write(p []byte) (int, error) {
+	n, err := f.WriteAt(p, f.at)
+	f.at += int64(n)
+	return n, err
+}
+
+func (f *appendFile) Truncate(size int64) error {
+	if err := f.memFile.Truncate(size); err != nil {
+		return err
+	}
+	f.at = size
+	return nil
+}
+
+func (d memDisk) Open(name string) (disk.File, error) {
+	f, err := d.fs.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return &memFile{f, d.fs, name}, nil
+}
+
+func (d memDisk) Remove(name string) error            { return d.fs.Remove(name) }
+func (d memDisk) RemoveAll(name string) error         { return d.fs.RemoveAll(name) }
+func (d memDisk) Rename(from, to string) error        { return d.fs.Rename(from, to) }
+func (d memDisk) MkdirAll(dir string) error           { return d.fs.MkdirAll(dir, 0o755) }
+func (d memDisk) List(dir string) ([]string, error)   { return d.fs.List(dir) }
+func (d memDisk) Link(from, to string) error          { return d.fs.Link(from, to) }
+func (d memDisk) Lock(name string) (io.Closer, error) { return d.fs.Lock(name) }
+func (d memDisk) Free(string) (uint64, error)         { return 1 << 50, nil }
+func (d memDisk) Stat(name string) (disk.Info, error) {
+	st, err := d.fs.Stat(name)
+	if err != nil {
+		return disk.Info{}, err
+	}
+	return disk.Info{Size: st.Size(), ModTime: st.ModTime(), Dir: st.IsDir()}, nil
+}
+
+func (d memDisk) SyncDir(dir string) error {
+	f, err := d.fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

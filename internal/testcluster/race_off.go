@@ -1,0 +1,6 @@
+//go:build !race
+
+package testcluster
+
+// raceEnabled: a race-enabled test drives a race-enabled binary.
+const raceEnabled = false
