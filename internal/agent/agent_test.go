@@ -227,7 +227,8 @@ func TestHelloRefused(t *testing.T) {
 		a := f.Add("a:1", "a:2")
 		defer a.Kill()
 		_, err := agent.Connect(t.Context(), "a:2", agent.ClientOptions{
-			Hello: topology.PeerHello{Kind: topology.PeerDashboard, ID: "d", Secret: "wrong"}, Dial: f.Net.DialFrom("d")})
+			Hello: topology.PeerHello{Kind: topology.PeerDashboard, ID: "d", Secret: "wrong"},
+			Dial:  f.Net.DialFrom("d")})
 		if err == nil || !strings.Contains(err.Error(), "wrong secret") {
 			t.Fatalf("got %v", err)
 		}

@@ -8,7 +8,7 @@ import (
 
 var genericFamily = family{group: "generic", category: "keyspace"}
 
-const wholeSpace = command.ReadOnly | command.WholeSpace | command.TouchesArbitraryKeys
+const wholeSpace = command.ReadOnly | command.WholeSpace
 
 var genericCommands = []*Command{
 	genericFamily.command("DEL", "1.0.0", -2, command.Write, allKeys(command.AccessRM|command.AccessDelete),
@@ -33,7 +33,7 @@ var genericCommands = []*Command{
 	genericFamily.command("COPY", "6.2.0", -3, command.Write|command.DenyOOM, command.KeySpec{},
 		"COPY source destination [DB destination-db] [REPLACE]", "O(N) elements of the value",
 		"Copies a key with its value and expiry.", copyKey).twoKeys(accessGet, accessStore),
-	genericFamily.command("MOVE", "1.0.0", 3, command.Write|command.Fast, oneKey(accessTake), "MOVE key db",
+	genericFamily.command("MOVE", "1.0.0", 3, command.Write|command.Fast, oneKey(accessBoth), "MOVE key db",
 		"O(N) elements of the value", "Moves a key to another database.", move),
 	genericFamily.command("DUMP", "2.6.0", 2, command.ReadOnly, oneKey(accessGet), "DUMP key",
 		"O(N) bytes of the value", "Answers a value in the portable form that RESTORE reads.", dump),

@@ -18,8 +18,11 @@ func hRandField(c *Call) error {
 		return c.randomField()
 	}
 	count, ok := resp.ParseInt(c.Args[2])
-	if !ok || count == math.MinInt64 {
+	if !ok {
 		return Error(resp.ErrNotInteger)
+	}
+	if count == math.MinInt64 {
+		return Error(resp.Range(-math.MaxInt64, math.MaxInt64))
 	}
 	withValues := len(c.Args) == 4
 	if len(c.Args) > 4 || withValues && !c.Is(3, "WITHVALUES") {

@@ -30,7 +30,7 @@ func objectSub(name, syntax, summary string, run func(*Call, *keyspace.Entry) er
 var objectCommand = &Command{
 	Spec: command.Spec{
 		Name: "OBJECT", Group: "generic", Since: "2.2.3", Arity: -2, Syntax: "OBJECT subcommand", Complexity: "O(1)",
-		Summary: "Tells how Redis would keep a value.", ACL: []string{"keyspace"},
+		Summary: "Tells how Redis would keep a value.",
 		Differs: "It reports what Redis would most likely say. All values are kept in one way, on disk.",
 	},
 	Sub: []*Command{

@@ -86,8 +86,10 @@ func (c *Call) int64At(i int) (int64, error) {
 func (c *Call) databaseAt(i int) (int, error) {
 	n, ok := resp.ParseInt(c.Args[i])
 	switch {
-	case !ok || n < math.MinInt32 || n > math.MaxInt32:
+	case !ok:
 		return 0, Error(resp.ErrNotInteger)
+	case n < math.MinInt32 || n > math.MaxInt32:
+		return 0, Error(resp.Range(math.MinInt32, math.MaxInt32))
 	case n < 0 || n >= int64(c.Tx.Databases()):
 		return 0, Error(resp.ErrDBIndexRange)
 	}

@@ -21,7 +21,8 @@ var roleCommands = []*Command{
 	replicaOfCommand("REPLICAOF", "5.0.0"),
 	replicaOfCommand("SLAVEOF", "1.0.0"),
 	differs(&Command{
-		Spec: serverSpec("FAILOVER", "6.2.0", -1, "FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]",
+		Spec: serverSpec("FAILOVER", "6.2.0", -1,
+			"FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]",
 			"Hands the role of primary over to a replica that has everything.",
 			command.Admin|command.NoScript|command.Stale),
 		Run: failover,
@@ -53,9 +54,8 @@ func replicaOfCommand(name, since string) *Command {
 			"Makes the node a replica of another, or a primary.", adminAnytime|command.NoAsyncLoading),
 		Run: replicaOf,
 	}
-	c.Differs = "Allowed while the node loads. CONFIG REWRITE in the same transaction writes the new role. A managed " +
-		"node refuses it. Before the role changes to that of a replica, what the log holds stays: nothing is " +
-		"deleted until the primary has refused to continue from it."
+	c.Differs = "Allowed while the node loads. CONFIG REWRITE in the same transaction writes the new role. " +
+		"A managed node refuses it."
 	return c
 }
 
@@ -95,7 +95,7 @@ func failover(c *Call) error {
 	var opt FailoverOptions
 	if len(c.Args) == 2 && c.Is(1, "ABORT") {
 		opt.Abort = true
-		return done(c, failoverError(r.Failover(opt)))
+		return done(c, r.Failover(opt))
 	}
 	for i := 1; i < len(c.Args); i++ {
 		switch left := len(c.Args) - i - 1; {
@@ -130,15 +130,7 @@ func failover(c *Call) error {
 	case opt.Force && (opt.Timeout == 0 || opt.Host == ""):
 		return Error("ERR FAILOVER with force option requires both a timeout and target HOST and IP.")
 	}
-	return done(c, failoverError(r.Failover(opt)))
-}
-
-// failoverError keeps the texts of Redis that the node chooses.
-func failoverError(err error) error {
-	if err == nil {
-		return nil
-	}
-	return refusal(err)
+	return done(c, r.Failover(opt))
 }
 
 // replConf takes what a replica says before PSYNC. After it the connection is replication's own.

@@ -120,8 +120,8 @@ func waitAOF(c *Call) error {
 	}
 	r := c.Node.Replication()
 	if r.IsReplica() {
-		return Error("ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas " +
-			"are just local and are not propagated.")
+		return Error("ERR WAITAOF cannot be used with replica instances. Please also note that writes to " +
+			"replicas are just local and are not propagated.")
 	}
 	offset, here, got := c.Client.Gate.WaitEnd(), int64(0), 0
 	err = park(c, timeout, func(ctx context.Context) {

@@ -88,8 +88,8 @@ func (c *Coordinator) Status() Status {
 	for i := range st.Cluster.Shards {
 		for _, n := range st.Cluster.Shards[i].Nodes {
 			seen := v.Node(n.ID)
-			ns := NodeStatus{Node: n, Shard: st.Cluster.Shards[i].ID, Conn: seen.Conn, AgeMs: -1, Error: seen.Error,
-				Report: seen.Report}
+			ns := NodeStatus{Node: n, Shard: st.Cluster.Shards[i].ID, Conn: seen.Conn, AgeMs: -1,
+				Error: seen.Error, Report: seen.Report}
 			if !seen.Heard.IsZero() {
 				ns.AgeMs = time.Since(seen.Heard).Milliseconds()
 			}
@@ -124,8 +124,8 @@ func (c *Coordinator) AddShard(ctx context.Context, id topology.ShardID, slots [
 	return err
 }
 
-// AddNode adds a node to a shard. Its agent must answer. A node that holds keys is refused where the shard has
-// a primary already, because a full copy would replace them, unless discard says that this is wanted. An
+// AddNode adds a node to a shard. Its agent must answer. A node that holds keys is refused where the shard
+// has a primary already, because a full copy would replace them, unless discard says that this is wanted. An
 // empty ID, agent address or priority is filled in.
 func (c *Coordinator) AddNode(ctx context.Context, shard topology.ShardID, n topology.Node, discard bool) (
 	topology.Node, error) {
@@ -182,10 +182,8 @@ func completeNode(n topology.Node) (topology.Node, error) {
 
 // validID keeps ids printable in URLs, keys and logs.
 func validID(id string) bool {
-	ok := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.'
-	}
-	return id != "" && len(id) <= 64 && strings.IndexFunc(id, func(r rune) bool { return !ok(r) }) < 0
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
+	return id != "" && len(id) <= 64 && strings.Trim(id, letters) == ""
 }
 
 func freeID(rec *Record) topology.NodeID {
@@ -240,7 +238,8 @@ func (c *Coordinator) RemoveNode(ctx context.Context, shard topology.ShardID, id
 }
 
 // SetPriority changes a node's priority for promotion; 0: never.
-func (c *Coordinator) SetPriority(ctx context.Context, shard topology.ShardID, id topology.NodeID, p int) error {
+func (c *Coordinator) SetPriority(ctx context.Context, shard topology.ShardID, id topology.NodeID,
+	p int) error {
 	err := c.edit(ctx, shard, func(rec *Record, exists bool) error {
 		i := slices.IndexFunc(rec.Shard.Nodes, func(n topology.Node) bool { return n.ID == id })
 		if !exists || i < 0 {
@@ -282,7 +281,8 @@ func (c *Coordinator) Switchover(ctx context.Context, shard topology.ShardID, to
 	})
 }
 
-func (c *Coordinator) askFor(ctx context.Context, id topology.ShardID, f func(Record, *View) (Plan, error)) error {
+func (c *Coordinator) askFor(ctx context.Context, id topology.ShardID,
+	f func(Record, *View) (Plan, error)) error {
 	done := make(chan error, 1)
 	select {
 	case c.asks <- ask{id, f, done}:
@@ -301,7 +301,8 @@ func (c *Coordinator) askFor(ctx context.Context, id topology.ShardID, f func(Re
 }
 
 // edit changes a shard's record by compare and swap; the whole topology must stay valid. Any dashboard may.
-func (c *Coordinator) edit(ctx context.Context, id topology.ShardID, f func(rec *Record, exists bool) error) error {
+func (c *Coordinator) edit(ctx context.Context, id topology.ShardID,
+	f func(rec *Record, exists bool) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*storeTimeout)
 	defer cancel()
 	for {

@@ -48,8 +48,8 @@ func newWorld(t *testing.T, names ...topology.NodeID) *world {
 	w.start()
 	must(t, w.co.AddShard(t.Context(), "s", []topology.SlotRange{{First: 0, Last: 16383}}))
 	for i, n := range names {
-		_, err := w.co.AddNode(t.Context(), "s", topology.Node{ID: n, Addr: string(n) + ":1", AgentAddr: string(n) + ":2",
-			Priority: 100}, false)
+		node := topology.Node{ID: n, Addr: string(n) + ":1", AgentAddr: string(n) + ":2", Priority: 100}
+		_, err := w.co.AddNode(t.Context(), "s", node, false)
 		must(t, err)
 		if i == 0 {
 			w.until("first primary", 3*time.Second, func() bool { return w.primary() == n })
@@ -497,10 +497,11 @@ func TestNodeWithKeysIsNotAddedByMistake(t *testing.T) {
 			w.nodes["x"].Write()
 		}
 		n := topology.Node{ID: "x", Addr: "x:1", AgentAddr: "x:2", Priority: 100}
-		if _, err := w.co.AddNode(t.Context(), "s", n, false); err == nil || !strings.Contains(err.Error(), "3 keys") {
+		_, err := w.co.AddNode(t.Context(), "s", n, false)
+		if err == nil || !strings.Contains(err.Error(), "3 keys") {
 			t.Fatalf("got %v", err)
 		}
-		_, err := w.co.AddNode(t.Context(), "s", n, true)
+		_, err = w.co.AddNode(t.Context(), "s", n, true)
 		must(t, err)
 		w.until("attached", 3*time.Second, w.allAttached)
 		if err := w.co.RemoveNode(t.Context(), "s", "a"); err == nil {

@@ -412,7 +412,8 @@ func (c *Coordinator) report(problems []Problem) {
 			c.events.emit(event.Event{Name: w.begin, Shard: string(p.Shard), Node: string(p.Node),
 				Text: p.Summary})
 		}
-		braked := !p.Actionable && slices.ContainsFunc(rules, func(r rule) bool { return r.code == p.Code && r.act })
+		braked := !p.Actionable &&
+			slices.ContainsFunc(rules, func(r rule) bool { return r.code == p.Code && r.act })
 		if braked && (!known || old.Actionable) {
 			c.events.emit(event.Event{Name: event.FailoverBrake, Shard: string(p.Shard), Node: string(p.Node),
 				Text: p.Summary})

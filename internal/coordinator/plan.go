@@ -44,9 +44,10 @@ func failoverPlan(rec Record, v *View, reason string, dead, avoid bool) (Plan, b
 	}
 	// An epoch is not spent where nobody could be promoted: with the primary unreachable its next
 	// heartbeat may still find everything in order.
+	gone := avoid || dead || Code(reason) == PrimarySilent
 	able := slices.ContainsFunc(s.Nodes, func(n topology.Node) bool {
 		r := v.Node(n.ID)
-		return n.Priority > 0 && !(avoid && n.ID == s.Primary) &&
+		return n.Priority > 0 && !(gone && n.ID == s.Primary) &&
 			r.Conn == ConnUp && r.Report != nil && r.Report.Priority > 0 && r.Report.Failed == ""
 	})
 	p.Steps = failoverSteps(s)

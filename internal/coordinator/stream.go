@@ -117,6 +117,9 @@ func (s *events) after(ctx context.Context, seq uint64) []event.Event {
 	for {
 		s.mu.Lock()
 		var out []event.Event
+		if seq > s.mu.seq {
+			seq = 0 // the reader's number is from an earlier run of this dashboard
+		}
 		for i := len(s.mu.kept) - 1; i >= 0 && s.mu.kept[i].Seq > seq; i-- {
 			out = append(out, s.mu.kept[i])
 		}

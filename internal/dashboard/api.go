@@ -70,7 +70,7 @@ func NewHandler(co *coordinator.Coordinator, token string, log *slog.Logger) htt
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v1/cluster", a.cluster)
 	mux.HandleFunc("GET /api/v1/cluster/watch", a.watchCluster)
-	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, co.Status()) })
+	mux.HandleFunc("GET /api/v1/status", a.status)
 	mux.HandleFunc("GET /api/v1/events", a.watchEvents)
 	mux.HandleFunc("GET /healthz", a.health)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(newRegistry(co), promhttp.HandlerOpts{}))
@@ -100,8 +100,8 @@ func mutate[T any](a *api, f func(context.Context, *http.Request, T) (any, error
 			out, err = f(ctx, r, body)
 			cancel()
 		}
-		a.log.Info("audit", "remote", r.RemoteAddr, "method", r.Method, "path", r.URL.Path, "body", fmt.Sprintf("%+v", body),
-			"err", err)
+		a.log.Info("audit", "remote", r.RemoteAddr, "method", r.Method, "path", r.URL.Path,
+			"body", fmt.Sprintf("%+v", body), "err", err)
 		if err != nil {
 			a.fail(w, err)
 			return
@@ -185,6 +185,10 @@ func (a *api) health(w http.ResponseWriter, _ *http.Request) {
 	reply(w, code, map[string]any{"leader": leader, "leads": self})
 }
 
+func (a *api) status(w http.ResponseWriter, _ *http.Request) {
+	reply(w, http.StatusOK, a.co.Status())
+}
+
 func (a *api) cluster(w http.ResponseWriter, _ *http.Request) {
 	c, ok := a.co.Cluster()
 	if !ok {
@@ -259,4 +263,3 @@ func (a *api) watchEvents(w http.ResponseWriter, r *http.Request) {
 		return out, len(es) > 0
 	})
 }
-

@@ -120,7 +120,8 @@ func (c *Client) AddShard(ctx context.Context, id topology.ShardID, slots string
 }
 
 // AddNode adds a node to a shard and returns it completed.
-func (c *Client) AddNode(ctx context.Context, s topology.ShardID, n NodeRequest) (out topology.Node, err error) {
+func (c *Client) AddNode(ctx context.Context, s topology.ShardID, n NodeRequest) (
+	out topology.Node, err error) {
 	return out, c.do(ctx, http.MethodPost, shardPath(s, "/nodes"), n, &out)
 }
 

@@ -3,7 +3,6 @@ package dashboard
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -114,7 +113,9 @@ func TestCluster(t *testing.T) {
 			until(t, "first primary", n.Writable)
 		}
 	}
-	until(t, "attached", func() bool { return nodes["b"].Following() == "a:1" && nodes["c"].Following() == "a:1" })
+	until(t, "attached", func() bool {
+		return nodes["b"].Following() == "a:1" && nodes["c"].Following() == "a:1"
+	})
 
 	seen := make(chan topology.Cluster, 100)
 	watching, cancel := context.WithCancel(ctx)
@@ -139,7 +140,9 @@ func TestCluster(t *testing.T) {
 	primary := now.Shard("s").Primary
 	nodes["a"].Start()
 	nodes["a"].up(t)
-	took = until(t, "old primary attached", func() bool { return nodes["a"].Following() == string(primary)+":1" })
+	took = until(t, "old primary attached", func() bool {
+		return nodes["a"].Following() == string(primary)+":1"
+	})
 	t.Logf("restart: attached after %v", took)
 
 	start := time.Now()
@@ -181,7 +184,10 @@ func TestCluster(t *testing.T) {
 
 func checkMetrics(t *testing.T, url string) {
 	t.Helper()
-	for path, want := range map[string]string{"/metrics": `haypile_shard_epoch{shard="s"} 4`, "/healthz": `"leads": true`} {
+	for path, want := range map[string]string{
+		"/metrics": `haypile_shard_epoch{shard="s"} 4`,
+		"/healthz": `"leads": true`,
+	} {
 		r, err := http.Get(url + path)
 		must(t, err)
 		b, _ := io.ReadAll(r.Body)
@@ -228,14 +234,15 @@ func TestRefusals(t *testing.T) {
 		{"not json", "POST", open.URL + "/api/v1/shards", `id=s2`, nil, 400},
 		{"too long", "POST", open.URL + "/api/v1/shards", `{"id":"` + strings.Repeat("x", 1<<17) + `"}`, nil, 400},
 		{"bad address", "POST", open.URL + "/api/v1/shards/s/nodes", `{"addr":"nowhere"}`, nil, 400},
-		{"no agent there", "POST", open.URL + "/api/v1/shards/s/nodes", `{"addr":"127.0.0.1:1","agent_addr":"127.0.0.1:1"}`,
-			nil, 400},
+		{"no agent there", "POST", open.URL + "/api/v1/shards/s/nodes",
+			`{"addr":"127.0.0.1:1","agent_addr":"127.0.0.1:1"}`, nil, 400},
 		{"no such shard", "POST", open.URL + "/api/v1/shards/x/failover", ``, nil, 404},
 		{"no such node", "DELETE", open.URL + "/api/v1/shards/s/nodes/x", ``, nil, 404},
 		{"nobody to promote", "POST", open.URL + "/api/v1/shards/s/failover", ``, nil, 400},
 		{"no primary", "POST", open.URL + "/api/v1/shards/s/switchover", `{}`, nil, 400},
 		{"no token", "POST", closed.URL + "/api/v1/shards", `{"id":"s3"}`, nil, 401},
-		{"wrong token", "POST", closed.URL + "/api/v1/shards", `{"id":"s3"}`, http.Header{"Authorization": {"Bearer x"}}, 401},
+		{"wrong token", "POST", closed.URL + "/api/v1/shards", `{"id":"s3"}`,
+			http.Header{"Authorization": {"Bearer x"}}, 401},
 		{"from a page elsewhere", "POST", open.URL + "/api/v1/shards", `{"id":"s3"}`,
 			http.Header{"Origin": {"http://evil.example"}}, 403},
 		{"reading needs none", "GET", closed.URL + "/api/v1/cluster", ``, nil, 200},
@@ -269,11 +276,4 @@ func TestRemoteNeedsToken(t *testing.T) {
 			t.Errorf("%q: %v", addr, err)
 		}
 	}
-}
-
-func ExampleClient() {
-	c := Client{URL: "127.0.0.1:1"}
-	_, err := c.Status(context.Background())
-	fmt.Println(err != nil)
-	// Output: true
 }

@@ -23,7 +23,7 @@ var (
 	upDesc       = desc("node_up", "1 if the node's agent is connected.", "shard", "node")
 	ageDesc      = desc("node_report_age_seconds", "Age of the node's last report.", "shard", "node")
 	offsetDesc   = desc("node_log_end_bytes", "End of the node's log.", "shard", "node")
-	lagDesc      = desc("node_lag_bytes", "Bytes of log that the node has not yet and its primary has.", "shard", "node")
+	lagDesc      = desc("node_lag_bytes", "Bytes of its primary's log that the node has not yet.", "shard", "node")
 	leaseDesc    = desc("node_lease_seconds", "What remains of the primary's lease.", "shard", "node")
 	keysDesc     = desc("node_keys", "Keys of the node.", "shard", "node")
 	problemsDesc = desc("problems", "Present problems by code.", "shard", "code")
@@ -32,8 +32,8 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{leaderDesc, epochDesc, primaryDesc, upDesc, ageDesc, offsetDesc, lagDesc,
-		leaseDesc, keysDesc, problemsDesc, eventsDesc} {
+	for _, d := range []*prometheus.Desc{leaderDesc, epochDesc, primaryDesc, upDesc, ageDesc, offsetDesc,
+		lagDesc, leaseDesc, keysDesc, problemsDesc, eventsDesc} {
 		ch <- d
 	}
 }
@@ -84,7 +84,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	counts := c.co.EventCounts()
 	for _, name := range event.Names() {
-		ch <- prometheus.MustNewConstMetric(eventsDesc, prometheus.CounterValue, float64(counts[name]), string(name))
+		ch <- prometheus.MustNewConstMetric(eventsDesc, prometheus.CounterValue, float64(counts[name]),
+			string(name))
 	}
 }
 

@@ -21,7 +21,8 @@ type streamed struct {
 
 // stream sends server-sent events until the client goes. next waits for events until its context ends, and
 // then returns false; the request's context ends with the server.
-func stream(w http.ResponseWriter, r *http.Request, name string, next func(context.Context) ([]streamed, bool)) {
+func stream(w http.ResponseWriter, r *http.Request, name string,
+	next func(context.Context) ([]streamed, bool)) {
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")

@@ -47,10 +47,10 @@ const (
 
 // Names is the whole list.
 func Names() []Name {
-	return []Name{Leader, LeaderLost, Down, Up, Suspect, SuspectEnd, FailoverStart, Fenced, LeaseWait, Selected, CatchUp,
-		Promoted, FailoverEnd, FailoverReject, FailoverBrake, SwitchoverStart, SwitchoverEnd, SwitchoverAbort,
-		ReplicaAttached, PrimaryOpened, Diverged, Failed, FailedEnd, ShardAdded, NodeAdded, NodeRemoved, NodePriority,
-		PlanResumed, StepFailed}
+	return []Name{Leader, LeaderLost, Down, Up, Suspect, SuspectEnd, FailoverStart, Fenced, LeaseWait,
+		Selected, CatchUp, Promoted, FailoverEnd, FailoverReject, FailoverBrake, SwitchoverStart, SwitchoverEnd,
+		SwitchoverAbort, ReplicaAttached, PrimaryOpened, Diverged, Failed, FailedEnd, ShardAdded, NodeAdded,
+		NodeRemoved, NodePriority, PlanResumed, StepFailed}
 }
 
 // Event is one occurrence. Empty fields don't apply.

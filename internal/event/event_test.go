@@ -16,7 +16,8 @@ func TestNamesIsWhole(t *testing.T) {
 	}
 	declared := map[string]bool{}
 	ast.Inspect(file, func(n ast.Node) bool {
-		if l, ok := n.(*ast.BasicLit); ok && l.Kind == token.STRING && len(l.Value) > 2 && strings.ContainsAny(l.Value[1:2], "+-") {
+		l, ok := n.(*ast.BasicLit)
+		if ok && l.Kind == token.STRING && len(l.Value) > 2 && strings.ContainsAny(l.Value[1:2], "+-") {
 			declared[strings.Trim(l.Value, `"`)] = true
 		}
 		return true

@@ -19,8 +19,8 @@ type EmbeddedOptions struct {
 	Name string // of the member; "dashboard" if empty
 	// ClientAddr and PeerAddr are host:port to listen on; empty: a free port on the loopback interface.
 	ClientAddr, PeerAddr string
-	// InitialCluster lists all members ("a=http://host:port,b=http://...") where there are several: one, three or
-	// five. Empty: this one alone.
+	// InitialCluster lists all members ("a=http://host:port,b=http://...") where there are several: one, three
+	// or five. Empty: this one alone.
 	InitialCluster string
 }
 

@@ -98,7 +98,8 @@ func (s *etcd) Watch(ctx context.Context, prefix string, after int64) <-chan []E
 	ctx, cancel := context.WithCancel(ctx)
 	// WithRequireLeader ends the watch when its member is cut off from the others, instead of showing the
 	// past as the present.
-	in := s.client.Watch(clientv3.WithRequireLeader(ctx), prefix, clientv3.WithPrefix(), clientv3.WithRev(after+1))
+	in := s.client.Watch(clientv3.WithRequireLeader(ctx), prefix, clientv3.WithPrefix(),
+		clientv3.WithRev(after+1))
 	go func() {
 		defer close(out)
 		defer cancel()

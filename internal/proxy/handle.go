@@ -25,7 +25,7 @@ func (s *session) handle(args [][]byte) bool {
 		s.replyError(spec, err)
 		return true
 	}
-	s.p.metrics.count(spec)
+	s.p.traits[spec].calls.Add(1)
 	if s.last != spec.FullName() {
 		s.mu.Lock()
 		s.last = spec.FullName()
@@ -58,7 +58,7 @@ func (s *session) admit(spec *command.Spec, known bool, args [][]byte) string {
 		return resp.ErrNoAuth
 	case spec.Route == command.RouteDenied:
 		return notHere(spec, spec.DeniedReason)
-	case changesConnection[topName(spec)] && spec.Route != command.RouteLocal && spec.Route != command.RoutePinned:
+	case s.p.traits[spec].unsafe:
 		return notHere(spec, "it changes the state of a connection that clients share")
 	}
 	if s.proto == 2 && s.subs.count() > 0 {
@@ -70,24 +70,6 @@ func (s *session) admit(spec *command.Spec, known bool, args [][]byte) string {
 		}
 	}
 	return ""
-}
-
-// changesConnection are the commands that change the state of the connection they arrive on. Whatever the
-// table says, they are never forwarded on a shared one.
-var changesConnection = map[string]bool{
-	"AUTH": true, "HELLO": true, "SELECT": true, "RESET": true, "QUIT": true, "CLIENT": true,
-	"MULTI": true, "EXEC": true, "DISCARD": true, "WATCH": true, "UNWATCH": true,
-	"SUBSCRIBE": true, "UNSUBSCRIBE": true, "PSUBSCRIBE": true, "PUNSUBSCRIBE": true, "SSUBSCRIBE": true,
-	"SUNSUBSCRIBE": true, "MONITOR": true, "SYNC": true, "PSYNC": true, "REPLCONF": true,
-	"ASKING": true, "READONLY": true, "READWRITE": true,
-}
-
-// topName is the name of the command, or of the container of a sub-command.
-func topName(spec *command.Spec) string {
-	if p := spec.Parent(); p != nil {
-		return p.Name
-	}
-	return spec.Name
 }
 
 // commandWords is the command as a user writes it: "CLIENT KILL".
@@ -197,8 +179,8 @@ func (s *session) addOne(spec *command.Spec, sh *shard, args [][]byte) {
 func (s *session) route(r *request, sh *shard, args [][]byte) {
 	r.raw = resp.AppendCommand(r.raw[:0], args...)
 	r.lane = s.laneOf(sh)
-	r.repeatable = repeatable(r.spec)
-	r.dedicated = dedicated(r.spec)
+	t := s.p.traits[r.spec]
+	r.repeatable, r.dedicated = t.repeatable, t.dedicated
 }
 
 // addParts adds a command of which several shards get a part each.

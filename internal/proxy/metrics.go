@@ -4,15 +4,11 @@ import (
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"haypile/internal/command"
 )
 
 // metrics are the proxy's own. What is counted for every request is a plain atomic, read when asked for.
 type metrics struct {
 	registry *prometheus.Registry
-
-	byCommand map[*command.Spec]*atomic.Int64 // fixed after newMetrics
 
 	errorReplies, bytesIn, bytesOut atomic.Int64
 
@@ -25,7 +21,7 @@ type metrics struct {
 const namespace = "haypile_proxy"
 
 func newMetrics(p *Proxy) *metrics {
-	m := &metrics{registry: prometheus.NewRegistry(), byCommand: map[*command.Spec]*atomic.Int64{}}
+	m := &metrics{registry: prometheus.NewRegistry()}
 	counter := func(name, help string, labels prometheus.Labels) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace, Name: name, Help: help, ConstLabels: labels})
@@ -71,20 +67,8 @@ func newMetrics(p *Proxy) *metrics {
 		}
 		return 0
 	})
-	for _, s := range p.opt.Table.All() {
-		m.byCommand[s] = new(atomic.Int64)
-		for _, sub := range s.Sub {
-			m.byCommand[sub] = new(atomic.Int64)
-		}
-	}
 	m.registry.MustRegister(&collector{p: p})
 	return m
-}
-
-func (m *metrics) count(spec *command.Spec) {
-	if n := m.byCommand[spec]; n != nil {
-		n.Add(1)
-	}
 }
 
 func (m *metrics) dialed(err error) {
@@ -112,8 +96,8 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	for spec, n := range c.p.metrics.byCommand {
-		if v := n.Load(); v > 0 {
+	for spec, t := range c.p.traits {
+		if v := t.calls.Load(); v > 0 {
 			ch <- prometheus.MustNewConstMetric(commandsDesc, prometheus.CounterValue, float64(v), spec.FullName())
 		}
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"haypile/internal/command"
 	"haypile/internal/resp"
 	"haypile/internal/topology"
 )
@@ -25,6 +26,7 @@ type Proxy struct {
 	opt     Options
 	log     *slog.Logger
 	metrics *metrics
+	traits  map[*command.Spec]*traits // of every command; the map is immutable
 	ctx     context.Context
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
@@ -84,6 +86,7 @@ func New(opt Options) (*Proxy, error) {
 	p.mu.shards = map[topology.ShardID]*shard{}
 	p.mu.changed = make(chan struct{})
 	p.clock.Store(time.Now().UnixNano())
+	p.traits = newTraits(opt.Table)
 	p.metrics = newMetrics(p)
 	return p, nil
 }

@@ -1,18 +1,15 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -148,7 +145,7 @@ func (r *redisServer) wait() bool {
 		if err == nil {
 			_, err = cl.Do(context.Background(), "PING")
 			cl.Close()
-			if err == nil {
+			if err == nil || errors.Is(err, resp.Error(resp.ErrNoAuth)) {
 				return true
 			}
 		}
@@ -345,7 +342,11 @@ func TestBasics(t *testing.T) {
 	}
 }
 
-var _ = bytes.Equal
-var _ = io.EOF
-var _ = filepath.Join
-var _ sync.Mutex
+func encode(t testing.TB, c *topology.Cluster) []byte {
+	t.Helper()
+	b, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"slices"
+	"sync/atomic"
 
 	"haypile/internal/command"
 	"haypile/internal/slot"
@@ -77,6 +78,47 @@ func (rt *routes) locate(spec *command.Spec, args [][]byte, keys []command.KeyRe
 		}
 	}
 	return at, keys, nil
+}
+
+// traits is what the proxy derives from a description, and counts for it.
+type traits struct {
+	repeatable, dedicated bool
+	// unsafe says that the command changes the state of the connection it arrives on, and that the table
+	// would forward it on a shared one all the same.
+	unsafe bool
+	calls  atomic.Int64
+}
+
+func newTraits(t *command.Table) map[*command.Spec]*traits {
+	all := map[*command.Spec]*traits{}
+	add := func(s *command.Spec) {
+		all[s] = &traits{repeatable: repeatable(s), dedicated: dedicated(s), unsafe: unsafe(s)}
+	}
+	for _, s := range t.All() {
+		add(s)
+		for _, sub := range s.Sub {
+			add(sub)
+		}
+	}
+	return all
+}
+
+// changesConnection are the commands that change the state of the connection they arrive on. Whatever the
+// table says, they are never forwarded on a shared one.
+var changesConnection = map[string]bool{
+	"AUTH": true, "HELLO": true, "SELECT": true, "RESET": true, "QUIT": true, "CLIENT": true,
+	"MULTI": true, "EXEC": true, "DISCARD": true, "WATCH": true, "UNWATCH": true,
+	"SUBSCRIBE": true, "UNSUBSCRIBE": true, "PSUBSCRIBE": true, "PUNSUBSCRIBE": true, "SSUBSCRIBE": true,
+	"SUNSUBSCRIBE": true, "MONITOR": true, "SYNC": true, "PSYNC": true, "REPLCONF": true,
+	"ASKING": true, "READONLY": true, "READWRITE": true,
+}
+
+func unsafe(s *command.Spec) bool {
+	name := s.Name
+	if p := s.Parent(); p != nil {
+		name = p.Name
+	}
+	return changesConnection[name] && s.Route != command.RouteLocal && s.Route != command.RoutePinned
 }
 
 // repeatable reports whether running the command twice does no harm and tells the client nothing wrong.

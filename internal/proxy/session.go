@@ -503,7 +503,7 @@ func (s *session) finishReading() {
 	s.mu.Lock()
 	s.mu.finishing = true
 	for _, l := range s.mu.lanes {
-		if l.inflight > 0 && l.conn.dedicated && l.conn.patient.Load() {
+		if c := l.conn; c != nil && c.dedicated && l.inflight > 0 && c.patient.Load() {
 			s.closeLocked("client left")
 			break
 		}

@@ -116,10 +116,18 @@ func (d *Dashboards) follow(ctx context.Context, client *http.Client, url string
 	publish func(*topology.Cluster)) {
 	wait, told := followMin, false
 	for ctx.Err() == nil {
-		err := d.stream(ctx, client, url, func(c *topology.Cluster) {
-			if wait, told = followMin, false; c != nil {
-				publish(c)
+		err := d.stream(ctx, client, url, func(name string, data []byte) {
+			wait, told = followMin, false
+			if name != "topology" {
+				return
 			}
+			// One that makes no sense would come again with the next stream: it is passed over.
+			c, err := decodeTopology(data)
+			if err != nil {
+				log.Error("topology from dashboard ignored", "url", url, "error", err)
+				return
+			}
+			publish(c)
 		})
 		if ctx.Err() != nil {
 			return
@@ -136,9 +144,9 @@ func (d *Dashboards) follow(ctx context.Context, client *http.Client, url string
 	}
 }
 
-// stream reads one event stream to its end. publish gets nil for an event that is no topology.
+// stream reads one event stream to its end.
 func (d *Dashboards) stream(ctx context.Context, client *http.Client, url string,
-	publish func(*topology.Cluster)) error {
+	event func(name string, data []byte)) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+watchPath, nil)
 	if err != nil {
 		return fmt.Errorf("make request: %w", err)
@@ -155,21 +163,11 @@ func (d *Dashboards) stream(ctx context.Context, client *http.Client, url string
 	if res.StatusCode != http.StatusOK {
 		return fmt.Errorf("open stream: dashboard answered %s", res.Status)
 	}
-	return readEvents(res.Body, func(name string, data []byte) error {
-		if name != "topology" {
-			publish(nil)
-			return nil
-		}
-		c, err := decodeTopology(data)
-		if err == nil {
-			publish(c)
-		}
-		return err
-	})
+	return readEvents(res.Body, event)
 }
 
 // readEvents parses a stream of server-sent events and calls fn for each.
-func readEvents(r io.Reader, fn func(name string, data []byte) error) error {
+func readEvents(r io.Reader, fn func(name string, data []byte)) error {
 	scan := bufio.NewScanner(r)
 	scan.Buffer(make([]byte, 0, 64<<10), maxEvent)
 	name, data, has := "", []byte(nil), false
@@ -177,9 +175,7 @@ func readEvents(r io.Reader, fn func(name string, data []byte) error) error {
 		line := bytes.TrimSuffix(scan.Bytes(), []byte("\r"))
 		if len(line) == 0 {
 			if has {
-				if err := fn(name, data); err != nil {
-					return err
-				}
+				fn(name, data)
 			}
 			name, data, has = "", nil, false
 			continue

@@ -64,6 +64,7 @@ type Feeds struct {
 	opt    atomic.Pointer[Options]
 	acks   acks
 	pace   pace
+	retime chan struct{} // capacity 1: the ticker's period may have changed
 	stats  struct{ full, partialOK, partialErr, letGo atomic.Int64 }
 
 	// online is a copy of the feeds that take the stream, for Push, which takes no lock of the registry.
@@ -101,7 +102,7 @@ type pin struct {
 
 // NewFeeds returns a running registry; Close stops it.
 func NewFeeds(node Node, opt Options, logger *slog.Logger) *Feeds {
-	fs := &Feeds{node: node, logger: logger}
+	fs := &Feeds{node: node, logger: logger, retime: make(chan struct{}, 1)}
 	fs.SetOptions(opt)
 	fs.online.Store(&[]*Feed{})
 	fs.ctx, fs.stop = context.WithCancel(context.Background())
@@ -117,6 +118,10 @@ func NewFeeds(node Node, opt Options, logger *slog.Logger) *Feeds {
 func (fs *Feeds) SetOptions(opt Options) {
 	fs.opt.Store(&opt)
 	fs.pace.setRate(opt.FullSyncRate)
+	select {
+	case fs.retime <- struct{}{}:
+	default:
+	}
 }
 
 // Close drops every replica and waits until their goroutines have ended.
@@ -448,6 +453,7 @@ func (fs *Feeds) tick() {
 		case <-fs.ctx.Done():
 			return
 		case <-timer.C:
+		case <-fs.retime:
 		}
 		now, opt := time.Now(), fs.opt.Load()
 		timer.Reset(max(min(tickPeriod, opt.PingPeriod/2, opt.Timeout/4), time.Millisecond))

@@ -177,6 +177,7 @@ func (l *Link) run(ctx context.Context) {
 	backoff := time.Duration(0)
 	lastText := ""
 	for ctx.Err() == nil {
+		began := time.Now()
 		wasUp, again, err := l.attempt(ctx)
 		if ctx.Err() != nil {
 			return
@@ -197,8 +198,9 @@ func (l *Link) run(ctx context.Context) {
 			l.cfg.Logger.Error("link to the primary halted: data and log do not agree any more", "err", err)
 			return
 		}
-		if wasUp || again {
-			// One quick attempt: the primary may just have closed the connection to announce a new id.
+		if again || wasUp && time.Since(began) > maxBackoff {
+			// One quick attempt: the primary may just have closed the connection to announce a new id. A link
+			// that fails as soon as it is up is no reason to hurry.
 			backoff, lastText = 0, ""
 		}
 		if !wait(ctx, backoff-time.Duration(rand.Int64N(int64(backoff/4)+1))) {

@@ -12,6 +12,7 @@ import (
 	"haypile/internal/option"
 	"haypile/internal/replication"
 	"haypile/internal/replog"
+	"haypile/internal/resp"
 )
 
 // follower is the node as its link sees it. All calls come from the link's goroutine. They must not take
@@ -126,14 +127,17 @@ func (f *follower) Rewind(ctx context.Context, fork replog.Offset, _ *replicatio
 		applied := replog.Offset(p.data.Store.Applied())
 		if applied <= fork {
 			// Nothing of the surplus has been executed: the log alone is cut.
-			if err := p.data.Log.Truncate(fork, rescue); err != nil {
-				return err
-			}
-			return s.saveLineage(s.role.lineage.WithCut(fork))
+			return s.x.SetRole(func() (exec.Role, error) {
+				if err := p.data.Log.Truncate(fork, rescue); err != nil {
+					return exec.Role{}, err
+				}
+				s.role.reign = p.data.Log.BeginReign() // a cut ends the reign
+				return s.replicaRole(), s.saveLineage(s.role.lineage.WithCut(fork))
+			})
 		}
 		s.dataMu.Lock()
 		defer s.dataMu.Unlock()
-		return s.x.SetRole(func() (exec.Role, error) {
+		err := s.x.SetRole(func() (exec.Role, error) {
 			if err := p.engine.CloseUnflushed(); err != nil {
 				return exec.Role{}, err
 			}
@@ -147,10 +151,22 @@ func (f *follower) Rewind(ctx context.Context, fork replog.Offset, _ *replicatio
 				s.fatal("reopen the engine after a rewind", err)
 			}
 			s.role.data = p
+			s.role.reign = p.data.Log.BeginReign()
 			s.x.SetData(p.data, p.data.Store.AppliedDB())
+			s.role.applier = s.x.NewApplier()
+			s.role.applier.OnError = s.applyError
 			s.publishState(func(*nodeState) {})
-			return s.replicaRole(), nil
+			r := s.replicaRole()
+			r.Loading = resp.ErrLoading // until the log is replayed, which takes the latch itself
+			return r, nil
 		})
+		if err != nil {
+			return err
+		}
+		if err := s.replay(); err != nil {
+			return err
+		}
+		return s.x.SetRole(func() (exec.Role, error) { return s.replicaRole(), nil })
 	})
 }
 

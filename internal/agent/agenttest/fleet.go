@@ -254,8 +254,8 @@ func (n *Node) Report() topology.NodeReport {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r := topology.NodeReport{RunID: fmt.Sprintf("%s#%d", n.Addr, n.runs), Version: "test", Addr: n.Addr,
-		Role: n.role, Pending: n.pending, Managed: n.managed, Epoch: n.epoch, Promised: n.promised, Lineage: n.reigns,
-		End: n.end, Durable: n.end, Applied: n.end, Priority: n.priority,
+		Role: n.role, Pending: n.pending, Managed: n.managed, Epoch: n.epoch, Promised: n.promised,
+		Lineage: n.reigns, End: n.end, Durable: n.end, Applied: n.end, Priority: n.priority,
 		Parked: time.Now().Before(n.parkedUntil), Keys: n.end}
 	r.LogEpoch = n.logEpochLocked()
 	if n.role == topology.RoleReplica {

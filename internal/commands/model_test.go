@@ -1,0 +1,51 @@
+package commands_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+)
+
+// randomCommand makes a command whose reply does not depend on the time. Few keys and fields, so that types
+// clash and keys are renamed onto each other.
+func randomCommand(rng *rand.Rand) []string {
+	pick := func(words ...string) string { return words[rng.IntN(len(words))] }
+	key := func() string { return fmt.Sprintf("k%d", rng.IntN(12)) }
+	field := func() string { return fmt.Sprintf("f%d", rng.IntN(30)) }
+	value := func() string {
+		switch rng.IntN(4) {
+		case 0:
+			return fmt.Sprint(rng.IntN(1000) - 500)
+		case 1:
+			return fmt.Sprintf("%.3f", rng.Float64()*100)
+		case 2:
+			return ""
+		}
+		return fmt.Sprintf("v%d", rng.Uint64())
+	}
+	number := func() string { return fmt.Sprint(rng.IntN(40) - 20) }
+	far := func() string { return fmt.Sprint(20_000_000_000_000 + rng.Int64N(1000)) }
+	options := [][]string{
+		{"SET", key(), value()}, {"SET", key(), value(), pick("NX", "XX", "GET", "KEEPTTL")},
+		{"SET", key(), value(), "PXAT", far(), pick("NX", "XX", "GET")},
+		{"GET", key()}, {"GETSET", key(), value()}, {"GETDEL", key()}, {"SETNX", key(), value()},
+		{"GETEX", key(), "PXAT", far()}, {"GETEX", key(), "PERSIST"}, {"GETEX", key(), "EXAT", "1"},
+		{"MSET", key(), value(), key(), value()}, {"MSETNX", key(), value(), key(), value()},
+		{"MGET", key(), key(), key()}, {"APPEND", key(), value()}, {"STRLEN", key()},
+		{"GETRANGE", key(), number(), number()}, {"SETRANGE", key(), number(), value()},
+		{"INCR", key()}, {"DECR", key()}, {"INCRBY", key(), number()}, {"DECRBY", key(), number()},
+		{"INCRBYFLOAT", key(), value()}, {"LCS", key(), key()}, {"LCS", key(), key(), "IDX", "WITHMATCHLEN"},
+		{"DEL", key()}, {"DEL", key(), key()}, {"UNLINK", key()}, {"EXISTS", key(), key()}, {"TYPE", key()},
+		{"RENAME", key(), key()}, {"RENAMENX", key(), key()}, {"COPY", key(), key()},
+		{"COPY", key(), key(), "REPLACE"}, {"COPY", key(), key(), "DB", pick("1", "2"), "REPLACE"},
+		{"MOVE", key(), pick("1", "2")},
+		{"PEXPIREAT", key(), far()}, {"PEXPIREAT", key(), far(), pick("NX", "XX", "GT", "LT")},
+		{"EXPIRE", key(), "-1"}, {"PERSIST", key()}, {"PEXPIRETIME", key()}, {"KEYS", "k1*"},
+		{"HSET", key(), field(), value()}, {"HSET", key(), field(), value(), field(), value(), field(), value()},
+		{"HMSET", key(), field(), value(), field(), value()}, {"HSETNX", key(), field(), value()},
+		{"HGET", key(), field()}, {"HMGET", key(), field(), field()}, {"HDEL", key(), field(), field()},
+		{"HLEN", key()}, {"HEXISTS", key(), field()}, {"HSTRLEN", key(), field()}, {"HGETALL", key()},
+		{"HKEYS", key()}, {"HVALS", key()}, {"HINCRBY", key(), field(), number()},
+		{"HINCRBYFLOAT", key(), field(), value()},
+	}
+	return options[rng.IntN(len(options))]
+}

@@ -1,0 +1,265 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"haypile/internal/command"
+	"haypile/internal/resp"
+)
+
+func newTable(t testing.TB) (*command.Table, []*Command) {
+	t.Helper()
+	all := All()
+	table, err := NewTable(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table, all
+}
+
+func TestTableIsComplete(t *testing.T) {
+	table, all := newTable(t)
+	for _, c := range all {
+		if c.Run == nil && len(c.Sub) == 0 {
+			t.Errorf("%s: no function", c.Name)
+		}
+		for _, sub := range c.Sub {
+			if sub.Run == nil {
+				t.Errorf("%s: no function", sub.FullName())
+			}
+			if len(sub.Sub) > 0 {
+				t.Errorf("%s: sub-commands have none of their own", sub.FullName())
+			}
+		}
+		if c.Flags.Has(command.Exclusive) && !c.Flags.Has(command.Write) {
+			t.Errorf("%s: exclusive but no write", c.Name)
+		}
+	}
+	if table.Len() != len(all) {
+		t.Errorf("table has %d of %d commands", table.Len(), len(all))
+	}
+}
+
+// Nodes in one process must not share counters or descriptions.
+func TestAllIsFreshEachTime(t *testing.T) {
+	_, a := newTable(t)
+	_, b := newTable(t)
+	for i := range a {
+		if a[i] == b[i] {
+			t.Fatalf("%s is shared", a[i].Name)
+		}
+		for j := range a[i].Sub {
+			if a[i].Sub[j] == b[i].Sub[j] || a[i].Spec.Sub[j] == b[i].Spec.Sub[j] {
+				t.Fatalf("%s is shared", a[i].Sub[j].FullName())
+			}
+			if a[i].Spec.Sub[j] != &a[i].Sub[j].Spec || a[i].Sub[j].Parent() != &a[i].Spec {
+				t.Fatalf("%s is not linked to its container", a[i].Sub[j].FullName())
+			}
+		}
+	}
+}
+
+// What stock Sentinel sends must be admitted on a replica whose link is down and on a node that loads, and be
+// queued by MULTI.
+func TestSentinelIsAdmitted(t *testing.T) {
+	table, _ := newTable(t)
+	for _, line := range []string{
+		"PING", "INFO", "AUTH x", "CLIENT SETNAME x", "SUBSCRIBE c", "PUBLISH c m", "MULTI", "SLAVEOF NO ONE",
+		"REPLICAOF h 1", "CONFIG REWRITE", "CLIENT KILL TYPE normal", "CLIENT KILL TYPE pubsub", "EXEC", "ROLE",
+	} {
+		var args [][]byte
+		for _, w := range strings.Fields(line) {
+			args = append(args, []byte(w))
+		}
+		s, ok := table.Find(args)
+		if s == nil || !ok || !s.ArityOK(len(args)) {
+			t.Errorf("%s: no such command", line)
+			continue
+		}
+		if !s.Flags.Has(command.Loading) || !s.Flags.Has(command.Stale) || s.Flags.Has(command.NoMulti) {
+			t.Errorf("%s: flags %v", line, s.Flags.Names())
+		}
+		if s.Flags.Has(command.Write) {
+			t.Errorf("%s: refused on a replica", line)
+		}
+	}
+}
+
+// described is one entry of COMMAND, as far as it is compared.
+type described struct {
+	arity             int64
+	flags, categories string
+	first, last, step int64
+	keys              string
+}
+
+// allowed are the deviations of our table from Redis 7.0.15's, each with its reason. A field is one of those
+// that compare names.
+var allowed = map[string]map[string]string{
+	"client":    {"flags": "a container has none in Redis; nothing reads them", "categories": "as flags"},
+	"replicaof": {"flags": "loading: a node whose role is not settled must hear who its primary is"},
+	"slaveof":   {"flags": "as replicaof"},
+	"wait":      {"flags": "blocking, as in Redis 7.2", "categories": "blocking, as in Redis 7.2"},
+	"cluster":   {"flags": "one command that refuses: it may do so at any time"},
+}
+
+// ours do not exist in Redis 7.0.15.
+var ours = map[string]string{
+	"compact": "Pika's", "waitaof": "Redis 7.2", "client|setinfo": "Redis 7.2", "client|no-touch": "Redis 7.2",
+}
+
+func TestDescriptionsAreThoseOfRedis(t *testing.T) {
+	redis := redisCommands(t)
+	table, _ := newTable(t)
+	used := map[string]bool{}
+	for _, top := range table.All() {
+		for _, s := range append([]*command.Spec{top}, top.Sub...) {
+			name := s.FullName()
+			theirs, known := redis[name]
+			if !known {
+				if ours[name] == "" {
+					t.Errorf("%s: not in Redis", name)
+				}
+				continue
+			}
+			for field, pair := range compareWith(describeOurs(s), theirs) {
+				used[name+" "+field] = true
+				if allowed[name][field] == "" {
+					t.Errorf("%s: %s is %s, in Redis %s", name, field, pair[0], pair[1])
+				}
+			}
+		}
+	}
+	for name, fields := range allowed {
+		for field := range fields {
+			if !used[name+" "+field] {
+				t.Errorf("%s: %s does not differ any more", name, field)
+			}
+		}
+	}
+}
+
+func compareWith(a, b described) map[string][2]string {
+	diff := map[string][2]string{}
+	add := func(field string, x, y any) {
+		if x != y {
+			diff[field] = [2]string{fmt.Sprint(x), fmt.Sprint(y)}
+		}
+	}
+	add("arity", a.arity, b.arity)
+	add("flags", a.flags, b.flags)
+	add("categories", a.categories, b.categories)
+	add("positions", [3]int64{a.first, a.last, a.step}, [3]int64{b.first, b.last, b.step})
+	add("keys", a.keys, b.keys)
+	return diff
+}
+
+func describeOurs(s *command.Spec) described {
+	w := resp.Writer{}
+	writeSpec(&w, s)
+	v, err := resp.NewReplyReader(strings.NewReader(string(w.Buf))).ReadValue()
+	if err != nil {
+		panic(err)
+	}
+	return describeValue(v)
+}
+
+func describeValue(v resp.Value) described {
+	e := v.Elems
+	return described{
+		arity: e[1].Int, flags: words(e[2]), first: e[3].Int, last: e[4].Int, step: e[5].Int,
+		categories: words(e[6]), keys: keySpecs(e[8]),
+	}
+}
+
+// keySpecs spells key specifications without the notes that some of them carry.
+func keySpecs(v resp.Value) string {
+	var all []string
+	for _, spec := range v.Elems {
+		var parts []string
+		for i := 0; i+1 < len(spec.Elems); i += 2 {
+			switch name := string(spec.Elems[i].Str); name {
+			case "notes":
+			case "flags":
+				parts = append(parts, words(spec.Elems[i+1]))
+			default:
+				parts = append(parts, name+flat(spec.Elems[i+1]))
+			}
+		}
+		all = append(all, strings.Join(parts, " "))
+	}
+	return strings.Join(all, "; ")
+}
+
+func flat(v resp.Value) string {
+	if v.Elems == nil && v.Kind != resp.KindArray {
+		return v.String()
+	}
+	var parts []string
+	for _, e := range v.Elems {
+		parts = append(parts, flat(e))
+	}
+	return "(" + strings.Join(parts, " ") + ")"
+}
+
+func words(v resp.Value) string {
+	var all []string
+	for _, e := range v.Elems {
+		all = append(all, string(e.Str))
+	}
+	slices.Sort(all)
+	return strings.Join(all, " ")
+}
+
+// redisCommands asks a real redis-server for its table.
+func redisCommands(t *testing.T) map[string]described {
+	t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		t.Skip("no redis-server on this machine")
+	}
+	dir := t.TempDir()
+	sock := filepath.Join(dir, "s")
+	cmd := exec.Command(path, "--port", "0", "--unixsocket", sock, "--dir", dir, "--save", "", "--loglevel", "warning")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var client *resp.Client
+	for tick := time.NewTicker(5 * time.Millisecond); client == nil; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("redis-server does not answer: %v", err)
+		}
+		client, err = resp.Dial(ctx, sock, resp.DialOptions{})
+		if err != nil {
+			client = nil
+		}
+	}
+	defer client.Close()
+	v, err := client.Do(ctx, "COMMAND")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]described{}
+	for _, e := range v.Elems {
+		all[string(e.Elems[0].Str)] = describeValue(e)
+		for _, sub := range e.Elems[9].Elems {
+			all[string(sub.Elems[0].Str)] = describeValue(sub)
+		}
+	}
+	return all
+}
