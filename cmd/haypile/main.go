@@ -57,6 +57,7 @@ func newRootCommand() (*cobra.Command, error) {
 		newProxyCommand(table),
 		newDashboardCommand(),
 		newCtlCommand(),
+		newDemoCommand(),
 		newDocsCommand(),
 		newDebugCommand(),
 		newVersionCommand(),

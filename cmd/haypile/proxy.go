@@ -48,7 +48,7 @@ func newProxyCommand(table *command.Table) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := p.Start(); err != nil {
+			if err := p.Start(cmd.Context()); err != nil {
 				return err
 			}
 			opt.Logger.Info("proxy is listening", "addr", p.Addr(), "admin", p.AdminAddr())

@@ -3,7 +3,6 @@
 package commandinfo
 
 import (
-	"errors"
 	"strings"
 
 	"haypile/internal/command"
@@ -86,7 +85,7 @@ func info(w *resp.Writer, t *command.Table, names [][]byte) {
 		if s := find(t, n); s != nil {
 			appendSpec(w, s)
 		} else {
-			w.NullArray()
+			w.Null()
 		}
 	}
 }
@@ -101,7 +100,7 @@ func appendSpec(w *resp.Writer, s *command.Spec) {
 	for _, n := range names {
 		w.SimpleString(n)
 	}
-	first, last, step := legacyKeys(s)
+	first, last, step := s.Positions()
 	w.Int(int64(first))
 	w.Int(int64(last))
 	w.Int(int64(step))
@@ -110,62 +109,18 @@ func appendSpec(w *resp.Writer, s *command.Spec) {
 	for _, c := range cats {
 		w.SimpleString("@" + c)
 	}
-	tips(w, s)
-	w.Array(len(s.Keys))
+	tips := s.Tips()
+	w.Set(len(tips))
+	for _, tip := range tips {
+		w.BulkString(tip)
+	}
+	w.Set(len(s.Keys))
 	for _, k := range s.Keys {
 		appendKeySpec(w, k)
 	}
-	w.Array(len(s.Sub))
+	w.Set(len(s.Sub))
 	for _, sub := range s.Sub {
 		appendSpec(w, sub)
-	}
-}
-
-// legacyKeys are the three numbers that came before key specifications: the first range of keys.
-func legacyKeys(s *command.Spec) (first, last, step int) {
-	for i, k := range s.Keys {
-		if k.Find != command.FindRange {
-			continue
-		}
-		if first == 0 {
-			first, last, step = k.First, k.Last, max(k.Step, 1)
-		} else if s.Keys[i-1].Find == command.FindRange && last >= 0 && k.First == last+1 && step == 1 {
-			last = k.Last
-		}
-	}
-	return first, last, step
-}
-
-// tips are Redis' command tips, as far as routing knows them.
-func tips(w *resp.Writer, s *command.Spec) {
-	var out []string
-	switch s.Route {
-	case command.RouteMultiShard:
-		out = append(out, "request_policy:multi_shard")
-	case command.RouteAllShards:
-		out = append(out, "request_policy:all_shards")
-	case command.RouteAllNodes:
-		out = append(out, "request_policy:all_nodes")
-	case command.RouteCursor:
-		out = append(out, "request_policy:special")
-	}
-	switch s.Merge {
-	case command.MergeAllSucceeded:
-		out = append(out, "response_policy:all_succeeded")
-	case command.MergeSum:
-		out = append(out, "response_policy:agg_sum")
-	case command.MergeMin:
-		out = append(out, "response_policy:agg_min")
-	case command.MergeLogicalAnd:
-		out = append(out, "response_policy:agg_logical_and")
-	case command.MergeOneSucceeded:
-		out = append(out, "response_policy:one_succeeded")
-	case command.MergeSpecial:
-		out = append(out, "response_policy:special")
-	}
-	w.Array(len(out))
-	for _, tip := range out {
-		w.BulkString(tip)
 	}
 }
 
@@ -323,17 +278,17 @@ func getKeys(w *resp.Writer, t *command.Table, args [][]byte, flags bool) {
 	case s == nil || !known:
 		w.Error("ERR Invalid command specified")
 		return
+	case len(s.Keys) == 0 && s.KeysFunc == nil:
+		w.Error("ERR " + command.ErrNoKeys.Error())
+		return
 	case !s.ArityOK(len(args)):
 		w.Error("ERR Invalid number of arguments specified for command")
 		return
 	}
 	keys, err := s.AppendKeys(nil, args)
 	switch {
-	case errors.Is(err, command.ErrBadKeys):
-		w.Error("ERR " + command.ErrBadKeys.Error())
-		return
 	case err != nil:
-		w.Error("ERR " + err.Error())
+		w.Error("ERR " + command.ErrBadKeys.Error())
 		return
 	case len(keys) == 0:
 		w.Error("ERR " + command.ErrNoKeys.Error())

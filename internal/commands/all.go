@@ -20,11 +20,16 @@ func All() []*Command {
 	return all
 }
 
-// fresh copies the description and the function, but not the counters.
+// fresh copies the description and the function, but not the counters. HELP is in the ACL categories of the
+// sub-commands that it explains.
 func (c *Command) fresh() *Command {
 	n := &Command{Spec: c.Spec, Run: c.Run}
 	for _, sub := range c.Sub {
-		n.Sub = append(n.Sub, sub.fresh())
+		s := sub.fresh()
+		if s.Name == "HELP" && s.ACL == nil {
+			s.ACL = c.Sub[0].ACL
+		}
+		n.Sub = append(n.Sub, s)
 	}
 	return n
 }

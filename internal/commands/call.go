@@ -256,6 +256,9 @@ type Conn interface {
 	StartPushing()
 	// Deliver takes a published message.
 	Deliver(m *pubsub.Message)
+	// TakeMessages moves messages that wait for the end of the batch to the reply buffer. The
+	// connection's goroutine only.
+	TakeMessages(out *resp.Writer)
 	// SetProto tells the connection the protocol for messages.
 	SetProto(n int)
 	// Detach hands the socket over (replication); the session ends without closing it.

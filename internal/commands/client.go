@@ -91,6 +91,10 @@ var clientCommand = &Command{
 			c.Out.Array(0)
 			return nil
 		}),
+		clientSub("TRACKING", "6.0.0", -3, "TRACKING <ON | OFF> [option ...]", "Client-side caching: not offered.", clientTracking),
+		clientSub("CACHING", "6.0.0", 3, "CACHING <YES | NO>", "Client-side caching: not offered.", func(*Call) error {
+			return Error("ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled")
+		}),
 		helpSub("CLIENT", "connection",
 			"GETREDIR", "    Return the client ID we are redirecting to when tracking is enabled.",
 			"GETNAME", "    Return the name of the current connection.",
@@ -126,6 +130,19 @@ func onOff(c *Call, flag *bool) error {
 	}
 	c.Out.OK()
 	return nil
+}
+
+// clientTracking refuses what would promise invalidations: a client that asks for them must know that none
+// will come.
+func clientTracking(c *Call) error {
+	switch {
+	case c.Is(2, "OFF"):
+		c.Out.OK()
+		return nil
+	case c.Is(2, "ON"):
+		return Error("ERR client-side caching is not offered by this server")
+	}
+	return Error(resp.ErrSyntax)
 }
 
 func clientSetInfo(c *Call) error {
@@ -365,7 +382,7 @@ func clientReply(c *Call) error {
 func clientUnblock(c *Call) error {
 	id, ok := resp.ParseInt(c.Args[2])
 	if !ok {
-		return Error(resp.ErrInvalidClientID)
+		return Error(resp.ErrNotInteger)
 	}
 	asError := false
 	switch {

@@ -24,7 +24,7 @@ func connection(name, since string, arity int, syntax, summary string, flags com
 
 var connectionCommands = []*Command{
 	connection("PING", "1.0.0", -1, "PING [message]", "Answers PONG, or the message.",
-		command.Fast|command.Loading|command.Stale|command.Session, ping),
+		command.Fast|command.Session, ping),
 	connection("ECHO", "1.0.0", 2, "ECHO message", "Answers the message.",
 		command.Fast|command.Loading|command.Stale|command.Session, func(c *Call) error {
 			c.Out.Bulk(c.Args[1])

@@ -1,12 +1,17 @@
 package commands
 
 import (
+	"errors"
+
 	"haypile/internal/command"
 	"haypile/internal/keyspace"
 	"haypile/internal/resp"
 )
 
 var genericFamily = family{group: "generic", category: "keyspace"}
+
+// copyBound is the difference of the commands that copy a collection.
+const copyBound = "A collection of more than 1 GB is refused: a copy is one atomic step, in memory."
 
 const wholeSpace = command.ReadOnly | command.WholeSpace
 
@@ -32,9 +37,9 @@ var genericCommands = []*Command{
 		func(c *Call) error { return rename(c, false) }).twoKeys(accessTake, accessInsert),
 	genericFamily.command("COPY", "6.2.0", -3, command.Write|command.DenyOOM, command.KeySpec{},
 		"COPY source destination [DB destination-db] [REPLACE]", "O(N) elements of the value",
-		"Copies a key with its value and expiry.", copyKey).twoKeys(accessGet, accessStore),
+		"Copies a key with its value and expiry.", copyKey).twoKeys(accessGet, accessStore).differs(copyBound),
 	genericFamily.command("MOVE", "1.0.0", 3, command.Write|command.Fast, oneKey(accessBoth), "MOVE key db",
-		"O(N) elements of the value", "Moves a key to another database.", move),
+		"O(N) elements of the value", "Moves a key to another database.", move).differs(copyBound),
 	genericFamily.command("DUMP", "2.6.0", 2, command.ReadOnly, oneKey(accessGet), "DUMP key",
 		"O(N) bytes of the value", "Answers a value in the portable form that RESTORE reads.", dump),
 	genericFamily.command("RESTORE", "2.6.0", -4, command.Write|command.DenyOOM, oneKey(accessStore),
@@ -167,7 +172,7 @@ func copyKey(c *Call) error {
 	if !free {
 		return nil
 	}
-	return c.Tx.Copy(&src, &dst)
+	return tooLarge(c.Tx.Copy(&src, &dst))
 }
 
 // destination looks a key up that is about to be created, and deletes what is there if it may be replaced.
@@ -206,5 +211,15 @@ func move(c *Call) error {
 	if !free {
 		return nil
 	}
-	return c.Tx.Move(&src, &dst)
+	return tooLarge(c.Tx.Move(&src, &dst))
+}
+
+// errCopyTooLarge refuses to copy a value of more than 1 GB.
+const errCopyTooLarge = Error("ERR the value is too large to be copied in one step")
+
+func tooLarge(err error) error {
+	if errors.Is(err, keyspace.ErrTooLarge) {
+		return errCopyTooLarge
+	}
+	return err
 }

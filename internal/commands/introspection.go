@@ -75,7 +75,7 @@ func commandInfo(c *Call) error {
 		if s := resolve(c.Node.Table(), name); s != nil {
 			writeSpec(c.Out, s)
 		} else {
-			c.Out.NullArray()
+			c.Out.Null()
 		}
 	}
 	return nil

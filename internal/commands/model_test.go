@@ -49,3 +49,18 @@ func randomCommand(rng *rand.Rand) []string {
 	}
 	return options[rng.IntN(len(options))]
 }
+
+// timedCommand is randomCommand with short lives.
+func timedCommand(rng *rand.Rand) []string {
+	key := fmt.Sprintf("k%d", rng.IntN(12))
+	ms := fmt.Sprint(rng.IntN(200) + 1)
+	options := [][]string{
+		{"SET", key, "v", "PX", ms}, {"SET", key, "v", "NX", "PX", ms}, {"PSETEX", key, ms, "v"},
+		{"GETEX", key, "PX", ms}, {"PEXPIRE", key, ms}, {"PEXPIRE", key, ms, "GT"}, {"PEXPIRE", key, ms, "XX"},
+		{"SET", key, "w", "KEEPTTL"},
+	}
+	if rng.IntN(3) == 0 {
+		return options[rng.IntN(len(options))]
+	}
+	return randomCommand(rng)
+}

@@ -16,6 +16,9 @@ func subscribe(name, word, since string, kind pubsub.Kind) *Command {
 		Complexity: "O(1) for every " + word + ".", Summary: "Subscribes the connection: messages are pushed to it.",
 		Flags: subscribing, Route: command.RoutePinned, Keys: shardKeys(kind),
 	}, Run: func(c *Call) error {
+		if kind == pubsub.Shard && c.InMulti {
+			return Error("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client")
+		}
 		c.Client.Conn.StartPushing()
 		for _, a := range c.Args[1:] {
 			ch := string(a)
@@ -109,6 +112,9 @@ func publish(name string, since string, shard bool) *Command {
 		if c.Tx.Writable() && !c.Tx.Applying() && string(c.Args[1]) != HelloChannel && c.Node.Publishes() {
 			c.Tx.Effect(c.Args...)
 		}
+		if c.Client.Conn != nil {
+			c.Client.Conn.TakeMessages(c.Out) // a message to oneself comes before the reply
+		}
 		c.Out.Int(int64(n))
 		return nil
 	}}
@@ -196,7 +202,7 @@ func helpSub(container, group string, lines ...string) *Command {
 			c.Out.SimpleString(l)
 		}
 		c.Out.SimpleString("HELP")
-		c.Out.SimpleString("    Print this help.")
+		c.Out.SimpleString("    Prints this help.")
 		return nil
 	}}
 }

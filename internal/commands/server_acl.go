@@ -198,8 +198,8 @@ func aclLog(c *Call) error {
 			c.Out.OK()
 			return nil
 		}
-		if n, ok := resp.ParseInt(c.Args[2]); !ok || n < 0 {
-			return Error(resp.ErrNotPositive)
+		if _, ok := resp.ParseInt(c.Args[2]); !ok {
+			return Error(resp.ErrNotInteger)
 		}
 	}
 	c.Out.Array(0)

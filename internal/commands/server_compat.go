@@ -99,11 +99,11 @@ var scriptCommand = &Command{
 				c.Out.OK()
 				return nil
 			}),
-		categories(helpSub("SCRIPT", "scripting",
+		helpSub("SCRIPT", "scripting",
 			"EXISTS <sha1> [<sha1> ...]",
 			"    Return information about the existence of the scripts in the script cache.",
 			"FLUSH [ASYNC|SYNC]", "    Flush the Lua scripts cache. Very dangerous on replicas.",
-			"KILL", "    Kill the currently executing Lua script."), "scripting"),
+			"KILL", "    Kill the currently executing Lua script."),
 	},
 }
 

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -22,6 +23,7 @@ type reaper struct {
 	armed bool
 	left  int
 	after bool
+	match string // kill at the first action that begins so, instead of the k-th
 	kill  func()
 	fired bool
 	what  string
@@ -30,8 +32,8 @@ type reaper struct {
 // act performs one action.
 func (r *reaper) act(ctx context.Context, what string, f func(context.Context) error) error {
 	r.mu.Lock()
-	now := r.armed && r.left == 0 && !r.fired
-	if r.armed {
+	now := r.armed && !r.fired && r.left == 0 && strings.HasPrefix(what, r.match)
+	if r.armed && r.match == "" {
 		r.left--
 	}
 	if now {
@@ -105,6 +107,38 @@ func TestDashboardDiesAtEveryStep(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestChosenNodeVanishesWithTheDashboard: the node was told to open, the dashboard died before it knew, and the
+// next one can't reach the node, but clients can. Someone else is promoted, in an epoch of its own.
+func TestChosenNodeVanishesWithTheDashboard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "a", "b", "c")
+		defer w.close()
+		time.Sleep(time.Second)
+		w.stop()
+		plain := w.store
+		r := &reaper{Store: plain, after: true, match: "open of "}
+		w.store = r
+		w.start()
+		r.crew, w.co.crew = w.co.fleet, r
+		r.kill = w.cancel
+		time.Sleep(3 * time.Second)
+		r.arm()
+		w.underLoad(func() {
+			w.nodes["a"].Kill()
+			w.until("b is open", 2*time.Second, w.nodes["b"].Writable)
+			w.isolate("b", true)
+			w.stop()
+			w.store = plain
+			w.start()
+			w.until("c is the primary", 5*time.Second, func() bool { return w.primary() == "c" })
+			time.Sleep(3 * time.Second)
+			w.isolate("b", false)
+			w.nodes["a"].Start()
+			w.until("attached", 5*time.Second, w.allAttached)
+		})
+	})
 }
 
 // dieAt runs one scenario; false if there were no more than k actions.

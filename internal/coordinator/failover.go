@@ -210,6 +210,8 @@ func (r *run) candidates() []Candidate {
 			switch {
 			case slices.Contains(excluded, n.ID):
 				c.Barred = "could not open"
+			case a.answer.Empty && r.plan.From != "":
+				c.Barred = "holds no history"
 			case r.plan.Avoid && n.ID == r.plan.From:
 				c.Barred = "to be replaced"
 			}

@@ -34,7 +34,8 @@ func TestCrashKeepsOnlyWhatWasSynced(t *testing.T) {
 		}
 	}
 	c = m.CrashClone(source(1), 1)
-	if got := content(t, c, "/d/renamed"); got != "kept lost" || Exists(c, "/d/synced") || !Exists(c, "/d/unnamed") {
+	got := content(t, c, "/d/renamed")
+	if got != "kept lost" || Exists(c, "/d/synced") || !Exists(c, "/d/unnamed") {
 		t.Fatalf("with everything kept: %q", got)
 	}
 	must(t, m.SyncDir("/d"))

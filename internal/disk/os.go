@@ -25,6 +25,8 @@ func (f osFile) Size() (int64, error) {
 	return st.Size(), nil
 }
 
+func (f osFile) Sync() error { return syncFile(f.File) }
+
 func openOS(name string, flag int) (File, error) {
 	f, err := os.OpenFile(name, flag, 0o640)
 	if err != nil {

@@ -262,9 +262,20 @@ func (s *Session) Do(args [][]byte) {
 	s.timer.begin()
 	cmd, sub := x.find(args)
 	from := len(s.Out.Buf)
+	if cmd == nil && isHTTP(args[0]) {
+		// A browser was made to talk to us: nothing of what follows may be taken for commands.
+		x.Logger.Warn("HTTP request on the client port, closing", "addr", s.Client.Addr)
+		s.Client.Close = true
+		return
+	}
 	if refusal := s.admit(cmd, sub, args); refusal != "" {
 		if cmd != nil {
 			s.target(cmd, sub).Stats.Rejected.Add(1)
+		}
+		if s.multi.on && cmd != nil && cmd.Name == "EXEC" {
+			refusal = commands.Error(resp.ExecAborted(string(refusal)))
+			s.endMulti()
+			s.unwatch()
 		}
 		s.abortMulti(cmd)
 		s.fail(refusal)
@@ -273,16 +284,27 @@ func (s *Session) Do(args [][]byte) {
 	}
 	cmd = s.target(cmd, sub)
 	if s.multi.on && !runsInMulti(cmd) {
+		s.call.Cmd = cmd
 		s.enqueue(cmd, args)
 		s.shown(from)
 		return
 	}
-	if x.Monitors.Load() > 0 && x.Feed != nil && cmd.Flags&(command.SkipMonitor|command.Admin) == 0 {
-		x.Feed(s.Client, s.Client.DB, args)
-	}
+	x.monitor(s, cmd, args)
 	s.waitPaused(cmd)
 	s.dispatch(cmd, args)
 	s.shown(from)
+}
+
+// monitor shows a command to those in MONITOR.
+func (x *Executor) monitor(s *Session, cmd *commands.Command, args [][]byte) {
+	if x.Monitors.Load() > 0 && x.Feed != nil && cmd.Flags&(command.SkipMonitor|command.Admin) == 0 {
+		x.Feed(s.Client, s.Client.DB, args)
+	}
+}
+
+// isHTTP recognises the first words of HTTP requests, as Redis does.
+func isHTTP(name []byte) bool {
+	return commands.EqualWord(name, "POST") || commands.EqualWord(name, "HOST:")
 }
 
 // find looks the command up, and the sub-command if the command is a container.
@@ -342,10 +364,8 @@ func (s *Session) runRead(cmd *commands.Command, args [][]byte) {
 		s.commitOpen()
 	}
 	if s.open {
-		n := s.held.Len()
 		s.tx.Begin(s.mode(keyspace.ModeWrite), s.Client.DB, s.timer.nowMillis())
 		s.invoke(cmd, args)
-		_ = n // read locks of an open transaction are given back with it
 		return
 	}
 	s.x.latch.RLock()
@@ -484,7 +504,12 @@ func (s *Session) wants(cmd *commands.Command, args [][]byte, readOnly bool) {
 func (s *Session) invoke(cmd *commands.Command, args [][]byte) {
 	s.call.Reset()
 	s.call.Tx, s.call.Args, s.call.Cmd = s.tx, args, cmd
+	s.tx.CountLookups()
 	s.run(cmd, nil)
+	if hits, misses := s.tx.Lookups(); hits+misses > 0 {
+		s.x.Stats.Hits.Add(hits)
+		s.x.Stats.Misses.Add(misses)
+	}
 }
 
 // invokeMarked runs a writing command; an error takes back what it changed since m. If it changed something

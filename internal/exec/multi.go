@@ -159,6 +159,7 @@ func (s *Session) execQueue(m *multiState) error {
 	s.Out.Array(len(m.queue))
 	var after []func()
 	for _, q := range m.queue {
+		x.monitor(s, q.cmd, q.args)
 		t.Begin(mode, s.Client.DB, s.timer.nowMillis())
 		mark := t.Mark()
 		s.call.InMulti = true

@@ -158,9 +158,21 @@ func (p *pauseState) set(f func()) {
 	p.mu.Unlock()
 }
 
-// Pause holds back clients until the time, writes only or all; the zero time ends it.
+// Pause holds back clients until the time, writes only or all; the zero time ends it. Of two pauses the
+// longer time and the stronger kind hold.
 func (x *Executor) Pause(until time.Time, all bool) {
-	x.pause.set(func() { x.pause.mu.until, x.pause.mu.all = until, all })
+	x.pause.set(func() {
+		p := &x.pause.mu
+		switch {
+		case until.IsZero() || p.until.Before(time.Now()):
+			p.until, p.all = until, all
+		default:
+			if until.After(p.until) {
+				p.until = until
+			}
+			p.all = p.all || all
+		}
+	})
 }
 
 // ParkFor holds back writes until Unpark, or for at most d, and returns the log's end once every write

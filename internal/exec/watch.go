@@ -33,6 +33,13 @@ type watchedKey struct {
 	watchKey
 	// expired: the key was past its deadline already when the watch began.
 	expired bool
+	// existed: the key existed when the watch began.
+	existed bool
+}
+
+// had reports whether a watched key existed when the watch began. REQUIRES: watchers.mu.
+func (w *watchState) had(k watchKey) bool {
+	return slices.ContainsFunc(w.keys, func(o watchedKey) bool { return o.watchKey == k && o.existed })
 }
 
 // wants adds the locks of the watched keys, shared, so that EXEC and changes of them exclude each other.
@@ -58,9 +65,9 @@ func (s *Session) Watch(call *commands.Call) error {
 		if err != nil {
 			return err
 		}
-		k.expired = !e.Found && e.Meta.Deadline != 0
-		s.watch.keys = append(s.watch.keys, k)
+		k.expired, k.existed = !e.Found && e.Meta.Deadline != 0, e.Found
 		w.mu.Lock()
+		s.watch.keys = append(s.watch.keys, k)
 		if w.mu.keys == nil {
 			w.mu.keys = map[watchKey][]*Session{}
 		}
@@ -95,9 +102,10 @@ func (s *Session) unwatch() {
 				w.mu.keys[k.watchKey] = list
 			}
 		}
-		w.mu.Unlock()
-		s.x.Store().Watching.Add(-int64(len(s.watch.keys)))
+		n := len(s.watch.keys)
 		s.watch.keys = nil
+		w.mu.Unlock()
+		s.x.Store().Watching.Add(-int64(n))
 		s.Client.Watched = 0
 	}
 	s.watch.dirty.Store(false)
@@ -105,8 +113,9 @@ func (s *Session) unwatch() {
 
 // touch marks the sessions dirty that watch what t changed.
 func (w *watchers) touch(t *keyspace.Txn) {
-	touched, dbs := t.Touched(), t.TouchedDBs()
-	if len(touched) == 0 && len(dbs) == 0 {
+	touched := t.Touched()
+	flushed, swapped := t.TouchedDBs()
+	if len(touched)+len(flushed)+len(swapped) == 0 {
 		return
 	}
 	w.mu.Lock()
@@ -116,12 +125,14 @@ func (w *watchers) touch(t *keyspace.Txn) {
 			s.watch.dirty.Store(true)
 		}
 	}
-	for _, db := range dbs {
-		for k, list := range w.mu.keys {
-			if k.db != db {
-				continue
-			}
-			for _, s := range list {
+	for k, list := range w.mu.keys {
+		if !slices.Contains(flushed, k.db) && !slices.Contains(swapped, k.db) {
+			continue
+		}
+		for _, s := range list {
+			// A key that did not exist when it was watched, and has not been touched since, is not
+			// changed by emptying its database; a swap may change it.
+			if slices.Contains(swapped, k.db) || s.watch.had(k) {
 				s.watch.dirty.Store(true)
 			}
 		}

@@ -2,6 +2,7 @@ package keyspace
 
 import (
 	"bytes"
+	"errors"
 	"sort"
 
 	"github.com/cespare/xxhash/v2"
@@ -101,6 +102,13 @@ func (t *Txn) dropCollection(sp encoding.Space, m *encoding.Meta) error {
 	return err
 }
 
+// ErrTooLarge is returned for a collection that is too large to be copied in one transaction.
+var ErrTooLarge = errors.New("the value is too large to be copied in one step")
+
+// maxCopy bounds the bytes of rows that a copy holds in memory and writes as one batch; the engine takes
+// less than 4 GB in one.
+const maxCopy = 1 << 30
+
 // moveCollection copies the elements of m into the space of dst, where ids of another space mean nothing,
 // and drops the old ones. MOVE between databases is the only caller; it costs O(elements).
 func (t *Txn) moveCollection(from encoding.Space, dst *Entry, m encoding.Meta) error {
@@ -129,13 +137,20 @@ func (t *Txn) Copy(src, dst *Entry) error {
 func (t *Txn) copyElements(from encoding.Space, old *encoding.Meta, dst *Entry, m *encoding.Meta) error {
 	m.ID, m.Birth = t.store.newCollection(), dst.slot
 	lower := encoding.AppendCollection(nil, from, old.Birth, old.ID)
-	head := len(lower)
-	return t.scan(lower, encoding.PrefixEnd(lower), func(k, v []byte) bool {
+	head, size := len(lower), 0
+	err := t.scan(lower, encoding.PrefixEnd(lower), func(k, v []byte) bool {
+		if size += len(k) + len(v); size > maxCopy {
+			return false
+		}
 		nk := encoding.AppendCollection(t.mem.take(len(k)), dst.space, m.Birth, m.ID)
 		nk = t.mem.keep(append(nk, k[head:]...))
 		t.write(row{hash: xxhash.Sum64(nk), key: nk, val: t.mem.copyOf(v), point: true})
 		return true
 	})
+	if err == nil && size > maxCopy {
+		err = ErrTooLarge
+	}
+	return err
 }
 
 // scan walks rows of [lower, upper) as the transaction sees them. Rows that f writes are not visited.

@@ -126,26 +126,33 @@ func (t *Txn) RandomKey() ([]byte, error) {
 
 // Snapshot is an unchanging view of all databases with the log offset that it reflects: for digests.
 type Snapshot struct {
+	store *Store
 	snap  *storage.Snapshot
 	State encoding.State
 }
 
 // Snapshot takes one; Close it.
 func (s *Store) Snapshot() (*Snapshot, error) {
-	snap := &Snapshot{snap: s.engine.Snapshot()}
+	// Counted first: what this snapshot can see is not cut out while it is open.
+	s.snapshots.Add(1)
+	snap := &Snapshot{store: s, snap: s.engine.Snapshot()}
 	v, ok, err := snap.snap.Get(nil, encoding.StateRow)
 	if err == nil && ok {
 		snap.State, err = encoding.ParseState(v)
 	}
 	if err != nil {
-		_ = snap.snap.Close()
+		_ = snap.Close()
 		return nil, err
 	}
 	return snap, nil
 }
 
 // Close releases it.
-func (s *Snapshot) Close() error { return s.snap.Close() }
+func (s *Snapshot) Close() error {
+	err := s.snap.Close()
+	s.store.snapshots.Add(-1)
+	return err
+}
 
 // Keys walks all keys of a database, hidden ones too.
 func (s *Snapshot) Keys(db int, f func(*FoundKey) (more bool)) error {

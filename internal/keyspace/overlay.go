@@ -87,6 +87,9 @@ func (o *overlay) reset() {
 	if cap(o.rows) > 4096 {
 		o.rows, o.index, o.undo = nil, nil, nil
 	}
+	// Transactions are kept for later use; the values of this one must not be.
+	clear(o.rows)
+	clear(o.undo)
 	o.rows, o.undo = o.rows[:0], o.undo[:0]
 }
 

@@ -42,6 +42,10 @@ type Store struct {
 	// Expired counts keys deleted because of their deadline.
 	Expired atomic.Int64
 
+	// snapshots counts open snapshots: while there are any, no space is cut out of the engine, because that
+	// would take rows away from them too.
+	snapshots atomic.Int64
+
 	nextColl  atomic.Uint64
 	nextSpace atomic.Uint32
 	applied   atomic.Int64
@@ -287,6 +291,9 @@ const batchHeader = 12
 // exciseRetired cuts out the spaces whose retirement is durable: an excise jumps the order of batches, and
 // must not be durable ahead of the row that stopped referring to the space.
 func (s *Store) exciseRetired(ctx context.Context) error {
+	if s.snapshots.Load() > 0 {
+		return nil
+	}
 	table := []byte{byte(encoding.TableRetired)}
 	var spaces []encoding.Space
 	it, err := s.engine.Iter(table, encoding.PrefixEnd(table))

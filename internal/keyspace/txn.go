@@ -47,10 +47,12 @@ type Txn struct {
 	changes int64
 	// expirations and expirationBytes are what expire contributed to changes and effects.
 	expirations, expirationBytes int64
+	// hits and misses count keys looked up since CountLookups, while counting.
+	hits, misses int64
 	// commands counts the effects.
 	commands int
 	// flushed are databases changed as a whole.
-	flushed []int
+	flushed, swapped []int
 }
 
 // segment is a stretch of effects that belong to one database.
@@ -99,6 +101,12 @@ func (t *Txn) Changes() int64 { return t.changes }
 // Databases is the number of databases.
 func (t *Txn) Databases() int { return len(t.store.dbs) }
 
+// CountLookups starts to count which keys are found; Lookups returns the counts. For INFO stats.
+func (t *Txn) CountLookups() { t.hits, t.misses = 0, 0 }
+
+// Lookups: see CountLookups.
+func (t *Txn) Lookups() (hits, misses int64) { return t.hits, t.misses }
+
 // Empty reports whether a commit would change anything or log anything.
 func (t *Txn) Empty() bool { return len(t.rows.rows) == 0 && len(t.effects) == 0 && t.dbs == nil }
 
@@ -113,7 +121,7 @@ func (t *Txn) Reset() {
 		t.effects = nil
 	}
 	t.effects, t.segs, t.deltas = t.effects[:0], t.segs[:0], t.deltas[:0]
-	t.touched, t.dbs, t.changes, t.flushed = t.touched[:0], nil, 0, nil
+	t.touched, t.dbs, t.changes, t.flushed, t.swapped = t.touched[:0], nil, 0, nil, nil
 	t.expirations, t.expirationBytes, t.commands = 0, 0, 0
 }
 
@@ -122,8 +130,8 @@ func (t *Txn) Of(s *Store) bool { return t.store == s }
 
 // Mark is a point to which a failed command is rolled back.
 type Mark struct {
-	undo, effects, segs, touched, flushed, commands int
-	changes, expirations, expirationBytes           int64
+	undo, effects, segs, touched, flushed, swapped, commands int
+	changes, expirations, expirationBytes                    int64
 
 	deltas  [4]delta
 	ndeltas int
@@ -134,7 +142,7 @@ type Mark struct {
 // Mark remembers the present state.
 func (t *Txn) Mark() Mark {
 	m := Mark{undo: len(t.rows.undo), effects: len(t.effects), segs: len(t.segs), touched: len(t.touched),
-		flushed: len(t.flushed), commands: t.commands, changes: t.changes,
+		flushed: len(t.flushed), swapped: len(t.swapped), commands: t.commands, changes: t.changes,
 		expirations: t.expirations, expirationBytes: t.expirationBytes, ndeltas: len(t.deltas), dbs: t.dbs}
 	if len(t.deltas) <= len(m.deltas) {
 		copy(m.deltas[:], t.deltas)
@@ -149,6 +157,7 @@ func (t *Txn) Rollback(m *Mark) {
 	t.rows.rollback(m.undo)
 	t.effects, t.segs, t.touched = t.effects[:m.effects], t.segs[:m.segs], t.touched[:m.touched]
 	t.changes, t.dbs, t.flushed = m.changes, m.dbs, t.flushed[:m.flushed]
+	t.swapped = t.swapped[:m.swapped]
 	t.expirations, t.expirationBytes, t.commands = m.expirations, m.expirationBytes, m.commands
 	t.deltas = t.deltas[:0]
 	if m.more != nil {
@@ -235,6 +244,7 @@ func (t *Txn) LookupIn(db int, user []byte) (Entry, error) {
 	e.rowHash = xxhash.Sum64(e.row)
 	v, ok, err := t.read(e.rowHash, e.row)
 	if err != nil || !ok {
+		t.misses++
 		return e, err
 	}
 	if err := encoding.ParseMeta(v, &e.Meta); err != nil {
@@ -246,7 +256,10 @@ func (t *Txn) LookupIn(db int, user []byte) (Entry, error) {
 		if t.mode == ModeWrite {
 			err = t.expire(&e)
 		}
+		t.misses++
+		return e, err
 	}
+	t.hits++
 	return e, err
 }
 
@@ -495,7 +508,7 @@ func (t *Txn) Swap(a, b int) {
 	t.own()
 	t.dbs[a], t.dbs[b] = t.dbs[b], t.dbs[a]
 	t.changes++
-	t.flushed = append(t.flushed, a, b)
+	t.swapped = append(t.swapped, a, b)
 }
 
 // Touched are the keys changed, while anybody watched; TouchedDBs the databases that were flushed or
@@ -503,4 +516,4 @@ func (t *Txn) Swap(a, b int) {
 func (t *Txn) Touched() []Touched { return t.touched }
 
 // TouchedDBs: see Touched.
-func (t *Txn) TouchedDBs() []int { return t.flushed }
+func (t *Txn) TouchedDBs() (flushed, swapped []int) { return t.flushed, t.swapped }

@@ -192,7 +192,7 @@ func TestSlowClient(t *testing.T) {
 	slow := p.raw()
 	var sent atomic.Int64
 	go func() {
-		for range 2000 {
+		for range 400 {
 			n, err := io.WriteString(slow, "GET big\r\n")
 			sent.Add(int64(n))
 			if err != nil {
@@ -220,7 +220,7 @@ func TestSlowClient(t *testing.T) {
 		t.Errorf("%d MB for one slow client", grown>>20)
 	}
 	// It gets everything once it reads.
-	total, err := io.CopyN(io.Discard, slow, 2000*(1<<20+12))
+	total, err := io.CopyN(io.Discard, slow, 400*(1<<20+12))
 	if err != nil {
 		t.Errorf("after %d bytes: %v", total, err)
 	}
@@ -232,6 +232,14 @@ func TestStuckClientIsClosed(t *testing.T) {
 	p.client().doArgs("SET", "big", strings.Repeat("x", 8<<20))
 	nc := p.raw()
 	io.WriteString(nc, "GET big\r\nGET big\r\n")
+	eventually(t, "the proxy is writing", func() bool {
+		for _, s := range p.sessions() {
+			if s.writing.Load() != 0 {
+				return true
+			}
+		}
+		return false
+	})
 	eventually(t, "the stuck client is closed", func() bool { return len(p.sessions()) == 1 })
 }
 

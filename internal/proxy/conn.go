@@ -26,7 +26,7 @@ var (
 // (taken, answered, whole) say what has become of it when the connection fails.
 type conn struct {
 	target    *target
-	key       connKey // db of a dedicated one changes with SELECT, under its session's mu
+	key       connKey
 	dedicated bool
 	nc        net.Conn
 	replies   *resp.ReplyReader
@@ -312,7 +312,7 @@ func (c *conn) read() {
 		c.answered.Add(1)
 		r.reply, c.scratch = c.scratch, r.reply
 		how := answered
-		if isRefusal(r.spec, r.reply) || r.refusedInside && isError(r.reply) {
+		if isError(r.reply) && (r.refusedInside || isRefusal(r.spec, r.reply) || c.target.lacksReplicas(r.reply)) {
 			how = refused
 			c.target.refuses()
 		}

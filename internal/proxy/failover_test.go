@@ -114,6 +114,27 @@ func TestRefusalsAreHeld(t *testing.T) {
 	}
 }
 
+// A new primary whose replicas are still on their way is waited for, one that lost them is not.
+func TestLackOfReplicas(t *testing.T) {
+	store := newFakeStore()
+	a := startFake(t, store)
+	p := startProxy(t, clusterOf(1, a.addr()), nil)
+	a.set(func(n *fakeNode) { n.refusal = resp.ErrNoReplicas })
+	c := p.client()
+	ch := c.async("INCR k")
+	p.waitHeld(1)
+	a.set(func(n *fakeNode) { n.refusal = "" })
+	if got := receive(t, ch, time.Second); got != "1" {
+		t.Errorf("INCR: %q", got)
+	}
+	sh := p.shardOf("s1")
+	sh.mu.Lock()
+	sh.mu.target.since = time.Now().Add(-settleTime)
+	sh.mu.Unlock()
+	a.set(func(n *fakeNode) { n.refusal = resp.ErrNoReplicas })
+	c.want("INCR k", "-"+resp.ErrNoReplicas)
+}
+
 // A later request of a client must not overtake one that was refused, even if the node would execute it.
 func TestRefusalKeepsOrder(t *testing.T) {
 	store := newFakeStore()

@@ -25,7 +25,8 @@ func (s *session) handle(args [][]byte) bool {
 		s.replyError(spec, err)
 		return true
 	}
-	s.p.traits[spec].calls.Add(1)
+	traits := s.p.traits[spec]
+	traits.calls.Add(1)
 	if s.last != spec.FullName() {
 		s.mu.Lock()
 		s.last = spec.FullName()
@@ -34,14 +35,13 @@ func (s *session) handle(args [][]byte) bool {
 	if s.tx != nil && s.queueInTransaction(spec, args) {
 		return true
 	}
-	switch spec.Route {
-	case command.RouteLocal:
+	switch {
+	case traits.local:
 		return s.local(spec, args)
-	case command.RoutePinned:
+	case spec.Route == command.RoutePinned:
 		return s.pinned(spec, args)
-	default:
-		s.forward(spec, args)
 	}
+	s.forward(spec, args)
 	return true
 }
 
@@ -88,21 +88,20 @@ func (s *session) forward(spec *command.Spec, args [][]byte) {
 		s.replyError(spec, resp.ErrClusterDown)
 		return
 	}
-	deadline := time.Now().Add(s.p.opt.HoldTimeout)
-	for {
-		err := s.place(rt, spec, args)
-		if err == nil {
-			return
-		}
+	err := s.place(rt, spec, args)
+	if errors.Is(err, errUnowned) {
 		// A slot without an owner is a topology in the making: wait for the next one.
-		if errors.Is(err, errUnowned) {
-			s.submit()
-			if rt, ok = s.p.newerRoutes(rt, deadline); ok {
-				continue
+		s.submit()
+		deadline := time.Now().Add(s.p.opt.HoldTimeout)
+		for errors.Is(err, errUnowned) {
+			if rt, ok = s.p.newerRoutes(rt, deadline); !ok {
+				break
 			}
+			err = s.place(rt, spec, args)
 		}
+	}
+	if err != nil {
 		s.replyError(spec, err.Error())
-		return
 	}
 }
 
@@ -110,6 +109,9 @@ func (s *session) forward(spec *command.Spec, args [][]byte) {
 func (s *session) place(rt *routes, spec *command.Spec, args [][]byte) error {
 	switch spec.Route {
 	case command.RouteMultiShard:
+		if len(rt.shards) == 1 {
+			break
+		}
 		parts, split, err := rt.split(spec, args)
 		if err != nil {
 			return err

@@ -11,17 +11,10 @@ import (
 
 // local answers a command that the proxy runs itself. It reports false if the client shall be left.
 func (s *session) local(spec *command.Spec, args [][]byte) bool {
-	if spec.Parent() != nil {
-		switch spec.Parent().Name {
-		case "CLIENT":
-			s.client(spec, args)
-			return !s.leaving
-		case "COMMAND":
-			s.answer(spec, func(w *resp.Writer) { commandinfo.Append(w, s.p.opt.Table, args) })
-			return true
-		}
-	}
-	switch spec.Name {
+	switch topName(spec) {
+	case "CLIENT":
+		s.client(spec, args)
+		return !s.leaving
 	case "PING":
 		s.ping(spec, args)
 	case "ECHO":

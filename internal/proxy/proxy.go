@@ -66,7 +66,7 @@ func Run(ctx context.Context, opt Options) error {
 	if err != nil {
 		return err
 	}
-	if err := p.Start(); err != nil {
+	if err := p.Start(ctx); err != nil {
 		return err
 	}
 	<-ctx.Done()
@@ -80,7 +80,6 @@ func New(opt Options) (*Proxy, error) {
 	}
 	p := &Proxy{opt: opt, log: opt.Logger, unsaved: make(chan *topology.Cluster, 1)}
 	p.nodeCalls = make(chan struct{}, maxNodeCalls)
-	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.held.maxCount, p.held.maxBytes = int64(opt.MaxHeld), int64(opt.MaxHeldBytes)
 	p.mu.sessions = map[*session]struct{}{}
 	p.mu.shards = map[topology.ShardID]*shard{}
@@ -91,8 +90,10 @@ func New(opt Options) (*Proxy, error) {
 	return p, nil
 }
 
-// Start listens and begins to follow the topology. It does not wait for a topology.
-func (p *Proxy) Start() error {
+// Start listens and begins to follow the topology. It does not wait for a topology. The proxy serves until
+// Close; the end of ctx does not end it, so that Close can let requests under way be answered.
+func (p *Proxy) Start(ctx context.Context) error {
+	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if p.opt.File != "" {
 		c, err := loadTopology(p.opt.File)
 		if err != nil {

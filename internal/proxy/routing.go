@@ -86,13 +86,19 @@ type traits struct {
 	// unsafe says that the command changes the state of the connection it arrives on, and that the table
 	// would forward it on a shared one all the same.
 	unsafe bool
-	calls  atomic.Int64
+	// local says that the proxy answers the command itself. Beside those of RouteLocal that is the COMMAND
+	// family, which clients ask for when they connect, whether there is a primary or not.
+	local bool
+	calls atomic.Int64
 }
 
 func newTraits(t *command.Table) map[*command.Spec]*traits {
 	all := map[*command.Spec]*traits{}
 	add := func(s *command.Spec) {
-		all[s] = &traits{repeatable: repeatable(s), dedicated: dedicated(s), unsafe: unsafe(s)}
+		all[s] = &traits{
+			repeatable: repeatable(s), dedicated: dedicated(s), unsafe: unsafe(s),
+			local: s.Route == command.RouteLocal || topName(s) == "COMMAND",
+		}
 	}
 	for _, s := range t.All() {
 		add(s)
@@ -113,12 +119,16 @@ var changesConnection = map[string]bool{
 	"ASKING": true, "READONLY": true, "READWRITE": true,
 }
 
-func unsafe(s *command.Spec) bool {
-	name := s.Name
+// topName is the name of the command, or of the container of a sub-command.
+func topName(s *command.Spec) string {
 	if p := s.Parent(); p != nil {
-		name = p.Name
+		return p.Name
 	}
-	return changesConnection[name] && s.Route != command.RouteLocal && s.Route != command.RoutePinned
+	return s.Name
+}
+
+func unsafe(s *command.Spec) bool {
+	return changesConnection[topName(s)] && s.Route != command.RouteLocal && s.Route != command.RoutePinned
 }
 
 // repeatable reports whether running the command twice does no harm and tells the client nothing wrong.
@@ -136,6 +146,6 @@ func repeatable(s *command.Spec) bool {
 // a shared connection.
 func dedicated(s *command.Spec) bool {
 	f := s.Flags
-	return f.Has(command.Blocking) || f.Has(command.Exclusive) ||
+	return f.Has(command.Blocking) || f.Has(command.Exclusive) || f.Has(command.Admin) ||
 		f.Has(command.WholeSpace) && !f.Has(command.Fast) && s.Route != command.RouteCursor
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -41,6 +42,7 @@ type target struct {
 	shard  *shard
 	addr   string
 	epoch  topology.Epoch
+	since  time.Time
 	ctx    context.Context // ends with the target
 	cancel context.CancelFunc
 
@@ -89,7 +91,7 @@ func newShard(p *Proxy, id topology.ShardID) *shard {
 }
 
 func newTarget(s *shard, addr string, epoch topology.Epoch) *target {
-	t := &target{shard: s, addr: addr, epoch: epoch, pools: map[connKey]*pool{}, conns: map[*conn]struct{}{}}
+	t := &target{shard: s, addr: addr, epoch: epoch, since: time.Now(), pools: map[connKey]*pool{}, conns: map[*conn]struct{}{}}
 	t.ctx, t.cancel = context.WithCancel(s.p.ctx)
 	return t
 }
@@ -135,6 +137,15 @@ func (s *shard) setPrimary(addr string, epoch topology.Epoch) {
 		l.primaryChanged()
 	}
 	s.pump()
+}
+
+// settleTime is what the replicas of a new primary have to link to it.
+const settleTime = 2 * time.Second
+
+// lacksReplicas reports whether a reply says that the node did not execute a write for want of replicas, while
+// these may be on their way to a new primary.
+func (t *target) lacksReplicas(reply []byte) bool {
+	return bytes.HasPrefix(reply, []byte("-NOREPLICAS ")) && time.Since(t.since) < settleTime
 }
 
 // suspendLocked lets nothing new be sent to the target.

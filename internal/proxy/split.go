@@ -28,9 +28,10 @@ func (rt *routes) split(spec *command.Spec, args [][]byte) ([]part, bool, error)
 	first, last, step := k.First, k.Last, max(k.Step, 1)
 	switch k.Find {
 	case command.FindRange:
-		if last < 0 {
-			last += len(args)
+		if last >= 0 { // a fixed number of keys cannot be fewer
+			return nil, false, nil
 		}
+		last += len(args)
 	case command.FindCounted:
 		if k.First >= len(args) {
 			return nil, false, nil
@@ -39,17 +40,16 @@ func (rt *routes) split(spec *command.Spec, args [][]byte) ([]part, bool, error)
 		if err != nil || n < 1 || n > len(args)-k.First-1 {
 			return nil, false, nil
 		}
-		first, last = k.First+1, k.First+n
+		first, last, step = k.First+1, k.First+n, 1
 	default:
 		return nil, false, nil
 	}
-	if last < first || last >= len(args) || k.Find == command.FindRange && k.Last == -1 && (last+1-first)%step != 0 {
+	if last < first || (last+1-first)%step != 0 {
 		return nil, false, nil
 	}
 	var parts []part
 	at := map[int]int{} // shard -> index into parts
 	n := 0
-	end := min(first+(last-first)/step*step+step, len(args))
 	for p := first; p <= last; p += step {
 		owner := int(rt.owner[slot.Of(args[p])])
 		if owner == none {
@@ -61,7 +61,7 @@ func (rt *routes) split(spec *command.Spec, args [][]byte) ([]part, bool, error)
 			at[owner] = i
 			parts = append(parts, part{shard: owner, args: append([][]byte(nil), args[:first]...)})
 		}
-		parts[i].args = append(parts[i].args, args[p:min(p+step, len(args))]...)
+		parts[i].args = append(parts[i].args, args[p:p+step]...)
 		parts[i].order = append(parts[i].order, n)
 		n++
 	}
@@ -72,7 +72,7 @@ func (rt *routes) split(spec *command.Spec, args [][]byte) ([]part, bool, error)
 		if k.Find == command.FindCounted {
 			parts[i].args[k.First] = strconv.AppendInt(nil, int64(len(parts[i].order)), 10)
 		}
-		parts[i].args = append(parts[i].args, args[end:]...)
+		parts[i].args = append(parts[i].args, args[last+1:]...)
 	}
 	return parts, true, nil
 }

@@ -31,6 +31,8 @@ type LinkConfig struct {
 	AnnouncePort int
 	// Timeout ends a connection on which nothing is received.
 	Timeout time.Duration
+	// MaxBackoff bounds the wait between attempts; 0 is one second.
+	MaxBackoff time.Duration
 	// MaxUnit bounds one command or transaction of the stream, in bytes; 0 is 1 GiB.
 	MaxUnit int
 	Logger  *slog.Logger
@@ -44,10 +46,10 @@ const (
 	handshakeSilence = 10 * time.Second
 	writeTimeout     = 5 * time.Second
 	ackPeriod        = time.Second
-	// minBackoff and maxBackoff bound the wait between attempts, which doubles; it is shortened at random by
-	// up to a quarter, so that replicas of a dead primary do not return in step.
-	minBackoff = 100 * time.Millisecond
-	maxBackoff = time.Second
+	// minBackoff is the first wait between attempts; it doubles, and is shortened at random by up to a quarter,
+	// so that replicas of a dead primary do not return in step.
+	minBackoff        = 100 * time.Millisecond
+	defaultMaxBackoff = time.Second
 
 	defaultMaxUnit = 1 << 30
 )
@@ -115,6 +117,9 @@ type Link struct {
 func StartLink(cfg LinkConfig, node Follower) *Link {
 	if cfg.MaxUnit == 0 {
 		cfg.MaxUnit = defaultMaxUnit
+	}
+	if cfg.MaxBackoff == 0 {
+		cfg.MaxBackoff = defaultMaxBackoff
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -198,7 +203,7 @@ func (l *Link) run(ctx context.Context) {
 			l.cfg.Logger.Error("link to the primary halted: data and log do not agree any more", "err", err)
 			return
 		}
-		if again || wasUp && time.Since(began) > maxBackoff {
+		if again || wasUp && time.Since(began) > l.cfg.MaxBackoff {
 			// One quick attempt: the primary may just have closed the connection to announce a new id. A link
 			// that fails as soon as it is up is no reason to hurry.
 			backoff, lastText = 0, ""
@@ -206,7 +211,7 @@ func (l *Link) run(ctx context.Context) {
 		if !wait(ctx, backoff-time.Duration(rand.Int64N(int64(backoff/4)+1))) {
 			return
 		}
-		backoff = min(max(2*backoff, minBackoff), maxBackoff)
+		backoff = min(max(2*backoff, minBackoff), l.cfg.MaxBackoff)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"haypile/internal/disk"
 	"haypile/internal/replog"
@@ -87,7 +88,7 @@ func TestRealLogs(t *testing.T) {
 		}
 		host, port := to.addr()
 		return StartLink(LinkConfig{Host: host, Port: port, Timeout: handshakeSilence,
-			Dial: cutDial(&received, budget)}, n)
+			MaxBackoff: 5 * time.Millisecond, Dial: cutDial(&received, budget)}, n)
 	}
 	lr, lc := link(r, p, true), link(c, r, true)
 	defer func() { lr.Close(); lc.Close() }()

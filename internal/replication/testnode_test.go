@@ -487,7 +487,7 @@ func (n *testNode) follow(p *testNode, dial func(context.Context, string) (net.C
 	host, port := p.addr()
 	_, mine := n.addr()
 	link := StartLink(LinkConfig{Host: host, Port: port, Dial: dial, AnnouncePort: mine,
-		Timeout: 10 * time.Second}, n)
+		Timeout: 10 * time.Second, MaxBackoff: 5 * time.Millisecond}, n)
 	n.mu.Lock()
 	n.link = link
 	n.mu.Unlock()

@@ -90,25 +90,39 @@ func (l *Log) rollBackLocked(wrote int, cause error) error {
 	if err := l.app.out.Truncate(l.app.pos); err != nil {
 		return l.fail(fmt.Errorf("%w: %w; then removing the part: %w", ErrLogFailed, cause, err))
 	}
-	if errors.Is(cause, syscall.ENOSPC) || errors.Is(cause, syscall.EDQUOT) {
+	if isDiskFull(cause) {
 		return cause
 	}
 	return l.fail(fmt.Errorf("%w: %w", ErrLogFailed, cause))
 }
 
-// rollLocked goes on in a new segment, if the one before the newest is sealed. The old one is synced and
-// sealed in the background. If no file can be made the newest segment just grows on.
+func isDiskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// rollLocked goes on in a new segment, if the one before the newest is sealed; the newest grows until
+// then. The old one is synced and sealed in the background. A full disk puts either off for an eighth of
+// a segment.
 func (l *Log) rollLocked() {
+	if l.app.frames == 0 || l.sealing.Load() {
+		return
+	}
+	var prev *segment
 	l.segs.Lock()
 	n := len(l.segs.list)
-	ready := n < 2 || l.segs.list[n-2].sealed
+	if n > 1 && !l.segs.list[n-2].sealed {
+		prev = l.segs.list[n-2]
+	}
 	l.segs.Unlock()
-	if !ready || l.app.frames == 0 {
+	if prev != nil {
+		l.app.rollAt = l.app.pos + l.opt.SegmentBytes/8
+		l.sealing.Store(true)
+		l.sealers.Go(func() { l.seal(prev) })
 		return
 	}
 	next, err := createSegment(l.fs, l.dir, l.End())
 	if err != nil {
-		l.app.rollAt += l.opt.SegmentBytes / 8
+		l.app.rollAt = l.app.pos + l.opt.SegmentBytes/8
 		l.opt.Logger.Warn("log stays in its segment", "dir", l.dir, "err", err)
 		return
 	}
@@ -118,6 +132,7 @@ func (l *Log) rollLocked() {
 	l.segs.list = append(l.segs.list, next)
 	l.segs.Unlock()
 	l.useSegmentLocked(next)
+	l.sealing.Store(true)
 	l.sealers.Go(func() { l.seal(old) })
 }
 

@@ -100,17 +100,29 @@ func benchAppend(b *testing.B, size int, fed bool) {
 	<-done
 }
 
-// BenchmarkOpen opens a log of 1 GB in four segments, with file caches warm.
+// BenchmarkOpen opens a log of 1 GB after a clean end and after a kill, with file caches warm.
 func BenchmarkOpen(b *testing.B) {
 	opt := bigLog(b)
-	for b.Loop() {
-		l, _, err := Open(opt)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if err := l.Close(); err != nil {
-			b.Fatal(err)
-		}
+	for name, end := range map[string]func(*Log){"closed": func(l *Log) { l.Close() }, "killed": killIdle} {
+		b.Run(name, func(b *testing.B) {
+			l, _, err := Open(opt)
+			if err != nil {
+				b.Fatal(err)
+			}
+			r := l.BeginReign()
+			for frame := make([]byte, HeaderSize+1000); l.Segments()[len(l.Segments())-1].Bytes < 200<<20; {
+				if _, err := l.AppendFrame(r, 0, frame); err != nil {
+					b.Fatal(err)
+				}
+			}
+			end(l)
+			for b.Loop() {
+				if l, _, err = Open(opt); err != nil {
+					b.Fatal(err)
+				}
+				end(l)
+			}
+		})
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"haypile/internal/disk"
 )
@@ -19,6 +20,8 @@ func TestConcurrent(t *testing.T) {
 	opt.SegmentBytes, opt.TailBytes = 64<<10, 16<<10
 	l := mustCreate(t, opt, 0)
 	const total = 3 << 20
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	var wg sync.WaitGroup
 	var held atomic.Int64 // lowest offset that a feed still needs
 	fail := func(what string, err error) {
@@ -51,7 +54,7 @@ func TestConcurrent(t *testing.T) {
 		wg.Go(func() { // feeds of different appetite: the last is always behind
 			p := make([]byte, 500+i*3000)
 			for off := Offset(0); off < total && !t.Failed(); {
-				if _, err := l.WaitEnd(context.Background(), off); err != nil {
+				if _, err := l.WaitEnd(ctx, off); err != nil {
 					fail("wait", err)
 					return
 				}

@@ -212,7 +212,7 @@ func finishCut(fsys disk.FS, dir string) error {
 		return fmt.Errorf("syncing %s: %w", dir, err)
 	}
 	if i > 0 {
-		if err := endSegmentAt(fsys, dir, files.segments[i-1], cut.start); err != nil {
+		if err := endSegmentAt(newSegment(fsys, dir, files.segments[i-1]), cut.start); err != nil {
 			return err
 		}
 	}
@@ -224,9 +224,8 @@ func finishCut(fsys disk.FS, dir string) error {
 }
 
 // endSegmentAt cuts a segment at the start of a frame and seals it.
-func endSegmentAt(fsys disk.FS, dir string, name segmentName, at Offset) error {
-	s := newSegment(fsys, dir, name)
-	out, err := fsys.OpenAppend(s.path)
+func endSegmentAt(s *segment, at Offset) error {
+	out, err := s.fs.OpenAppend(s.path)
 	if err != nil {
 		return err
 	}
@@ -236,7 +235,7 @@ func endSegmentAt(fsys disk.FS, dir string, name segmentName, at Offset) error {
 	}
 	sc := scannerPool.Get().(*scanner)
 	defer sc.release()
-	sc.reset(out, name.seed, size, 0, name.start)
+	sc.reset(out, s.name.seed, size, 0, s.name.start)
 	for sc.want < at {
 		h, err := sc.nextHeader()
 		if err == nil && h.end() > at {
@@ -250,7 +249,7 @@ func endSegmentAt(fsys disk.FS, dir string, name segmentName, at Offset) error {
 		s.timeMS = h.timeMS
 	}
 	s.end = at
-	if err := resealFile(fsys, dir, out, s); err != nil {
+	if err := resealFile(out, s); err != nil {
 		return errors.Join(fmt.Errorf("ending segment %s at offset %d: %w", s.path, at, err), out.Close())
 	}
 	return nil

@@ -289,7 +289,8 @@ func TestReadRescueRefuses(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if err := disk.WriteFileAtomic(mem, "/r", []byte("haypile-rescue 1 start=1 end=3 frame=0 db=2\nab")); err != nil {
+	good := []byte("haypile-rescue 1 start=1 end=3 frame=0 db=2\nab")
+	if err := disk.WriteFileAtomic(mem, "/r", good); err != nil {
 		t.Fatal(err)
 	}
 	if r, _, _, err := ReadRescue(mem, "/r"); err != nil || r != (Rescue{1, 3, 0, 2}) {

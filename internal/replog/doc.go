@@ -25,7 +25,8 @@
 //
 // All numbers are little-endian. A segment that is not the newest is sealed: after everything in it and
 // the name of its successor were synced, a footer is added and synced too. A segment is not left before
-// its predecessor is sealed, so at most the two newest lack a footer:
+// its predecessor is sealed, so at most the two newest lack a footer; after a clean Close at most an empty
+// one does:
 //
 //	 0  4  "HPS" and the format, 1
 //	 4  4  CRC-32C, begun with the seed, of bytes 8 to 39

@@ -17,7 +17,8 @@ func frameBytes(seed uint32, h header, payload []byte) []byte {
 }
 
 func TestHeaderGolden(t *testing.T) {
-	got := frameBytes(0x01020304, header{start: 0x1122334455, synced: 0x1122334400, timeMS: 1_700_000_000_000, db: 9}, []byte("*1\r\n"))
+	h := header{start: 0x1122334455, synced: 0x1122334400, timeMS: 1_700_000_000_000, db: 9}
+	got := frameBytes(0x01020304, h, []byte("*1\r\n"))
 	want := []byte{
 		'H', 'P', 'L', 1, 0xad, 0xcb, 0xe0, 0x7c,
 		0xe0, 0x19, 0x18, 0x49, 4, 0, 0, 0,
@@ -34,7 +35,8 @@ func TestHeaderGolden(t *testing.T) {
 func TestDecodeHeaderRefuses(t *testing.T) {
 	good := frameBytes(7, header{start: 100, synced: 50, timeMS: 5, db: 2}, []byte("abc"))
 	h, err := decodeHeader(good, 7)
-	if err != nil || h.start != 100 || h.synced != 50 || h.timeMS != 5 || h.db != 2 || h.length != 3 || h.end() != 103 {
+	if err != nil || h.start != 100 || h.synced != 50 || h.timeMS != 5 || h.db != 2 || h.length != 3 ||
+		h.end() != 103 {
 		t.Fatalf("%+v, %v", h, err)
 	}
 	if _, err := decodeHeader(good, 8); err == nil {
@@ -131,9 +133,11 @@ func TestSegmentNames(t *testing.T) {
 			t.Errorf("%s parses as %+v, %v", n.file(".log"), got, ok)
 		}
 	}
-	for _, bad := range []string{"", ".log", "0000000000000000001-0000000g.log", "000000000000000000-100000001.log",
+	for _, bad := range []string{
+		"", ".log", "0000000000000000001-0000000g.log", "000000000000000000-100000001.log",
 		"0000000000000000001-00000001.cut", "-000000000000000001-00000001.log", "0000000000000000001-0000000A.log",
-		"9999999999999999999-00000001.log", "+000000000000000001-00000001.log"} {
+		"9999999999999999999-00000001.log", "+000000000000000001-00000001.log",
+	} {
 		if n, ok := parseSegmentName(bad, ".log"); ok {
 			t.Errorf("%q accepted as %+v", bad, n)
 		}

@@ -96,24 +96,48 @@ func (v *verifier) segment(s *segment) error {
 	if sealed {
 		sc.size -= HeaderSize
 	}
+	before := len(v.report.Damage)
+	if err := v.frames(sc, s); err != nil {
+		return err
+	}
+	if sealed {
+		if s.end != ft.end || s.frames != ft.frames && len(v.report.Damage) == before {
+			v.damaged(s, sc.size, ft.end, fmt.Sprintf("the footer says %d frames up to offset %d, found %d up to %d",
+				ft.frames, ft.end, s.frames, s.end))
+		}
+		s.end = ft.end // not to report the same once more in the next segment
+	}
+	if v.eachSegment != nil {
+		var footer *footer
+		if sealed {
+			footer = &ft
+		}
+		v.eachSegment(s, footer)
+	}
+	return nil
+}
+
+// frames walks the frames of one segment.
+func (v *verifier) frames(sc *scanner, s *segment) error {
 	for {
 		pos := sc.pos
 		h, payload, err := sc.next()
 		var bad *badFrame
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if errors.As(err, &bad) {
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.As(err, &bad):
 			v.damaged(s, bad.pos, sc.want, bad.reason)
+			if h.length > 0 && pos+HeaderSize+int64(h.length) <= sc.size {
+				sc.skip(h) // a good header tells where the next frame is
+				s.end = h.end()
+				continue
+			}
 			if _, ok, err := sc.resync(s.name.start); err != nil || !ok {
-				if err != nil {
-					return err
-				}
-				break
+				return err
 			}
 			continue
-		}
-		if err != nil {
+		case err != nil:
 			return err
 		}
 		s.frames++
@@ -124,18 +148,6 @@ func (v *verifier) segment(s *segment) error {
 			v.visit(s.path, pos, Frame{Start: h.start, DB: h.db, Payload: payload, TimeMS: h.timeMS})
 		}
 	}
-	if sealed && (s.end != ft.end || s.frames != ft.frames) {
-		v.damaged(s, sc.size, ft.end, fmt.Sprintf("the footer says %d frames up to offset %d, found %d up to %d",
-			ft.frames, ft.end, s.frames, s.end))
-	}
-	if v.eachSegment != nil {
-		var footer *footer
-		if sealed {
-			footer = &ft
-		}
-		v.eachSegment(s, footer)
-	}
-	return nil
 }
 
 // Inspect writes what Verify finds for a person to read: a line per segment, with verbose also one per

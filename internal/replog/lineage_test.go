@@ -81,12 +81,14 @@ func TestForkPoint(t *testing.T) {
 		{"old primary without", reigns(0, "a", 0), reigns(0, "a", 0, 0, "b", 100), 90, 180, 90, true},
 		{"both went on", reigns(0, "a", 0, 0, "c", 120), reigns(0, "a", 0, 0, "b", 100), 150, 180, 100, true},
 		{"two reigns behind", reigns(0, "a", 0), reigns(0, "a", 0, 0, "b", 100, 0, "c", 140), 110, 180, 100, true},
-		{"common in the middle", reigns(0, "a", 0, 0, "b", 50, 0, "x", 90), reigns(0, "b", 50, 0, "c", 80, 0, "d", 85),
-			99, 99, 80, true},
+		{"common in the middle", reigns(0, "a", 0, 0, "b", 50, 0, "x", 90),
+			reigns(0, "b", 50, 0, "c", 80, 0, "d", 85), 99, 99, 80, true},
 		{"nothing common", reigns(0, "a", 0), reigns(0, "b", 0), 10, 10, 0, false},
 		{"empty", nil, reigns(0, "b", 0), 10, 10, 0, false},
-		{"starts differ by full syncs", reigns(0, "a", 5000), reigns(0, "a", 7000, 0, "n", 9000), 8800, 9100, 8800, true},
-		{"starts differ under dashboards", reigns(1, "z", 0, 2, "a", 50), reigns(1, "z", 0, 2, "a", 60), 99, 99, 50, true},
+		{"starts differ by full syncs", reigns(0, "a", 5000), reigns(0, "a", 7000, 0, "n", 9000),
+			8800, 9100, 8800, true},
+		{"starts differ under dashboards", reigns(1, "z", 0, 2, "a", 50), reigns(1, "z", 0, 2, "a", 60),
+			99, 99, 50, true},
 		{"epochs differ", reigns(1, "z", 0, 2, "a", 50), reigns(1, "z", 0, 3, "a", 50), 99, 99, 50, true},
 		{"only one knows the epoch", reigns(2, "a", 50), reigns(0, "a", 60), 99, 90, 90, true},
 		{"all contradict", reigns(1, "a", 10), reigns(2, "a", 10), 99, 99, 0, false},
@@ -130,8 +132,8 @@ func TestLineageFile(t *testing.T) {
 	if _, ok, err := LoadLineage(mem, path); ok || err != nil {
 		t.Fatalf("absent file: %v, %v", ok, err)
 	}
-	want := Lineage{Role: RoleReplica, Managed: true, HadReplicas: true, PromisedEpoch: 7, PrimaryAddr: "10.0.0.1:6379",
-		Peers: []string{"10.0.0.2:6379"}, Reigns: reigns(6, "a", 0, 7, "b", 12345)}
+	want := Lineage{Role: RoleReplica, Managed: true, HadReplicas: true, PromisedEpoch: 7,
+		PrimaryAddr: "10.0.0.1:6379", Peers: []string{"10.0.0.2:6379"}, Reigns: reigns(6, "a", 0, 7, "b", 12345)}
 	if err := SaveLineage(mem, path, want); err != nil {
 		t.Fatal(err)
 	}

@@ -98,6 +98,7 @@ type Log struct {
 	tail    *tail
 	waiters endWaiters
 	sealers sync.WaitGroup
+	sealing atomic.Bool // a sealer is under way; set under app
 	maint   sync.Mutex
 
 	app struct {
@@ -225,7 +226,8 @@ func (l *Log) BeginReign() Reign {
 // Reigning reports whether appends with this token may still succeed.
 func (l *Log) Reigning(r Reign) bool { return r != 0 && uint64(r) == l.reign.Load() }
 
-// Close syncs the log and closes it. Waiters are woken; readers that are inside finish.
+// Close syncs the log and closes it. All segments get sealed, so that the next Open reads none of them and
+// takes no damage for a torn tail. Waiters are woken; readers that are inside finish.
 func (l *Log) Close() error {
 	l.app.Lock()
 	again := l.closed.Swap(true)
@@ -235,16 +237,26 @@ func (l *Log) Close() error {
 	}
 	l.waiters.close()
 	l.sealers.Wait() // none starts any more
-	err := l.Sync(l.End())
 
 	l.maint.Lock()
 	defer l.maint.Unlock()
 	l.takeFlight()
 	defer l.dropFlight()
+	err := l.Err()
+	if err == nil {
+		err = l.syncAll()
+	}
+	sealing := err == nil // a full disk only ends this: the log is synced
 	l.segs.Lock()
 	list := slices.Clone(l.segs.list)
+	newest := list[len(list)-1]
+	newest.end, newest.size, newest.frames, newest.timeMS = l.End(), l.app.pos, l.app.frames, l.app.timeMS
 	l.segs.Unlock()
 	for _, s := range list {
+		if s.out != nil && s.frames > 0 && sealing {
+			sealing = l.addFooter(s) == nil
+			err = l.Err()
+		}
 		if s.out != nil {
 			err = errors.Join(err, s.out.Close())
 			s.out = nil

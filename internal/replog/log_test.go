@@ -151,7 +151,8 @@ func TestAppendReadReplayReopen(t *testing.T) {
 		}
 
 		l, rec := mustOpen(t, opt)
-		if l.Start() != start || l.End() != end || l.Synced() != end || rec.End != end || rec.TornBytes != 0 {
+		if l.Start() != start || l.End() != end || l.Synced() != end || rec.End != end || rec.TornBytes != 0 ||
+			rec.ScannedBytes != 0 {
 			t.Fatalf("reopened as [%d,%d) synced %d (%+v), want end %d", l.Start(), l.End(), l.Synced(), rec, end)
 		}
 		for range 200 {
@@ -274,7 +275,7 @@ func TestReadBounds(t *testing.T) {
 func TestWaitEnd(t *testing.T) {
 	l := mustCreate(t, testOptions(disk.NewMem()), 0)
 	r := l.BeginReign()
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	type result struct {
 		end Offset
 		err error
@@ -310,7 +311,7 @@ func TestWaitEnd(t *testing.T) {
 	if res := <-got; !errors.Is(res.err, context.Canceled) {
 		t.Fatalf("cancelled WaitEnd = %+v", res)
 	}
-	go wait(context.Background(), 20)
+	go wait(t.Context(), 20)
 	registered()
 	l.Close()
 	if res := <-got; !errors.Is(res.err, ErrClosed) {
@@ -344,6 +345,40 @@ func TestFullDiskRollsBack(t *testing.T) {
 	l, rec := mustOpen(t, opt)
 	if l.End() != 200 || rec.TornBytes != 0 {
 		t.Fatalf("end %d, recovery %+v", l.End(), rec)
+	}
+}
+
+// TestFullDiskWhileSealing: a segment that cannot be sealed for want of space is sealed later.
+func TestFullDiskWhileSealing(t *testing.T) {
+	faults := disk.NewFaults(disk.NewMem())
+	opt := testOptions(faults)
+	l := mustCreate(t, opt, 0)
+	r := l.BeginReign()
+	mustAppend(t, l, r, 9000)
+	faults.Limit(HeaderSize + 100 + HeaderSize/2) // one more frame, and half a footer
+	mustAppend(t, l, r, 100)
+	l.sealers.Wait()
+	if segs := l.Segments(); len(segs) != 2 || segs[0].Sealed || l.Err() != nil {
+		t.Fatalf("%d segments, the first sealed: %v, %v", len(segs), segs[0].Sealed, l.Err())
+	}
+	faults.Limit(-1)
+	for len(l.Segments()) < 4 {
+		mustAppend(t, l, r, 1000)
+		l.sealers.Wait()
+	}
+	waitSealed(t, l)
+	faults.Limit(0)
+	if err := l.Close(); err != nil { // synced, if not sealed
+		t.Fatal(err)
+	}
+	faults.Limit(-1)
+	l, rec := mustOpen(t, opt)
+	if rec.TornBytes != 0 || rec.Resealed != 0 || rec.ScannedBytes == 0 {
+		t.Fatalf("%+v", rec)
+	}
+	checkStream(t, "after all", 0, replayAll(t, l, 0))
+	if l.DiskBytes() != diskBytes(t, opt) {
+		t.Fatalf("DiskBytes = %d, the files have %d", l.DiskBytes(), diskBytes(t, opt))
 	}
 }
 
@@ -425,7 +460,8 @@ func TestTrim(t *testing.T) {
 		t.Fatal(err)
 	}
 	if l.Start() != segs[3].Start || l.DiskBytes() != diskBytes(t, opt) {
-		t.Fatalf("start %d, %d bytes; want start %d, %d bytes", l.Start(), l.DiskBytes(), segs[3].Start, diskBytes(t, opt))
+		t.Fatalf("start %d, %d bytes; want start %d, %d bytes", l.Start(), l.DiskBytes(), segs[3].Start,
+			diskBytes(t, opt))
 	}
 	if _, err := l.ReadAt(make([]byte, 10), l.Start()-1); !errors.Is(err, ErrTrimmed) {
 		t.Fatalf("read below: %v", err)

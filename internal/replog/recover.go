@@ -362,7 +362,7 @@ func (r *recoverer) settle() error {
 			return err
 		}
 		if i < last {
-			err = resealFile(r.fs, r.dir, out, s)
+			err = resealFile(out, s)
 			r.report.Resealed++
 		} else {
 			s.out = out
@@ -387,20 +387,14 @@ func (r *recoverer) settle() error {
 	return nil
 }
 
-// resealFile cuts what follows the frames of s, makes all durable and adds the footer.
-func resealFile(fsys disk.FS, dir string, out disk.File, s *segment) error {
+// resealFile makes the frames of s durable and puts the footer behind them.
+func resealFile(out disk.File, s *segment) error {
 	size := int64(s.end-s.name.start) + HeaderSize*s.frames
-	if err := out.Truncate(size); err != nil {
-		return err
-	}
 	if err := out.Sync(); err != nil {
 		return err
 	}
-	if err := fsys.SyncDir(dir); err != nil {
-		return err
-	}
 	ft := footer{frames: s.frames, start: s.name.start, end: s.end, timeMS: s.timeMS}
-	if err := writeFooter(out, ft, s.name.seed); err != nil {
+	if err := writeFooter(out, ft, size, s.name.seed); err != nil {
 		return err
 	}
 	s.size, s.sealed, s.named = size+HeaderSize, true, true

@@ -1,7 +1,6 @@
 package replog
 
 import (
-	"errors"
 	"fmt"
 
 	"haypile/internal/disk"
@@ -94,24 +93,33 @@ func (l *Log) syncAll() error {
 	return nil
 }
 
-// seal gives a segment that was left its footer. The footer promises that the segment and the name of its
-// successor are durable, so it comes after both.
+// seal gives a segment that was left its footer, in the background.
 func (l *Log) seal(s *segment) {
 	l.maint.Lock()
 	defer l.maint.Unlock()
 	l.takeFlight()
 	defer l.dropFlight()
+	defer l.sealing.Store(false)
 	if l.failure.Load() != nil || s.out == nil {
 		return // failed, or a truncation has dealt with it
 	}
-	if l.syncAll() != nil {
-		return
+	if err := l.syncAll(); err == nil {
+		_ = l.addFooter(s) // an error is logged or is the log's; appending meets it again
 	}
+}
+
+// addFooter seals a segment that gets no more frames. The footer promises that the segment and the name of
+// its successor are durable, so the caller, who has maint and is on the flight, has synced both. A full
+// disk leaves the segment unsealed, for a later try.
+func (l *Log) addFooter(s *segment) error {
 	ft := footer{frames: s.frames, start: s.name.start, end: s.end, timeMS: s.timeMS}
-	if err := writeFooter(s.out, ft, s.name.seed); err != nil {
-		// Without the footer the segment is still whole; what matters is that a sync may have failed.
-		_ = l.fail(fmt.Errorf("%w: sealing segment %s: %w", ErrSyncFailed, s.path, err))
-		return
+	err := writeFooter(s.out, ft, s.size, s.name.seed)
+	switch {
+	case isDiskFull(err):
+		l.opt.Logger.Warn("segment stays unsealed", "path", s.path, "err", err)
+		return err
+	case err != nil:
+		return l.fail(fmt.Errorf("%w: sealing segment %s: %w", ErrSyncFailed, s.path, err))
 	}
 	if err := s.out.Close(); err != nil {
 		l.opt.Logger.Warn("closing sealed segment", "path", s.path, "err", err)
@@ -121,14 +129,16 @@ func (l *Log) seal(s *segment) {
 	defer l.segs.Unlock()
 	s.out, s.sealed = nil, true
 	s.size += HeaderSize
+	return nil
 }
 
-func writeFooter(out disk.File, ft footer, seed uint32) error {
+// writeFooter adds a footer to a file whose frames take size bytes, in place of whatever follows them.
+func writeFooter(out disk.File, ft footer, size int64, seed uint32) error {
+	if err := out.Truncate(size); err != nil {
+		return err
+	}
 	if _, err := out.Write(ft.encode(seed)); err != nil {
 		return err
 	}
-	if err := out.Sync(); err != nil {
-		return errors.Join(ErrSyncFailed, err)
-	}
-	return nil
+	return out.Sync()
 }

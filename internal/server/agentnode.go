@@ -104,9 +104,8 @@ func (a agentNode) Fence(_ context.Context, epoch topology.Epoch) (topology.Fenc
 		ans.Promotable, ans.Reason = false, r.Failed
 	case r.DiskFull:
 		ans.Promotable, ans.Reason = false, "the disk is full"
-	case len(n.lineage.Reigns) == 0:
-		ans.Promotable, ans.Reason = false, "never synchronised"
 	}
+	ans.Empty = len(n.lineage.Reigns) == 0
 	return ans, nil
 }
 

@@ -64,12 +64,31 @@ func (n node) Info(names []string) string {
 func (s *Server) infoServer(b *strings.Builder) {
 	up := time.Since(s.start)
 	exe, _ := os.Executable()
-	fmt.Fprintf(b, "redis_version:%s\r\nhaypile_version:%s\r\nredis_mode:standalone\r\nos:%s %s\r\narch_bits:64\r\n"+
+	fmt.Fprintf(b, "redis_version:%s\r\nhaypile_version:%s\r\nredis_mode:standalone\r\nos:%s\r\narch_bits:64\r\n"+
 		"monotonic_clock:POSIX clock_gettime\r\nmultiplexing_api:epoll\r\ngo_version:%s\r\nprocess_id:%d\r\n"+
 		"process_supervised:no\r\nrun_id:%s\r\ntcp_port:%d\r\nagent_port:%d\r\nserver_time_usec:%d\r\n"+
 		"uptime_in_seconds:%d\r\nuptime_in_days:%d\r\nhz:%d\r\nexecutable:%s\r\nconfig_file:%s\r\n",
-		commands.Version, s.opt.Version, runtime.GOOS, runtime.GOARCH, runtime.Version(), os.Getpid(), s.runID, s.port,
+		commands.Version, s.opt.Version, systemName(), runtime.Version(), os.Getpid(), s.runID, s.port,
 		s.agentPort, time.Now().UnixMicro(), int64(up.Seconds()), int64(up.Hours()/24), s.cfg.Int(option.Hz), exe, s.cfg.File())
+}
+
+// systemName is what uname says: Linux 6.1.0 x86_64.
+func systemName() string {
+	var u syscall.Utsname
+	if err := syscall.Uname(&u); err != nil {
+		return runtime.GOOS + " " + runtime.GOARCH
+	}
+	text := func(f [65]int8) string {
+		var b strings.Builder
+		for _, c := range f {
+			if c == 0 {
+				break
+			}
+			b.WriteByte(byte(c))
+		}
+		return b.String()
+	}
+	return text(u.Sysname) + " " + text(u.Release) + " " + text(u.Machine)
 }
 
 func (s *Server) infoClients(b *strings.Builder) {

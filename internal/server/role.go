@@ -314,6 +314,9 @@ func (s *Server) fenceLocked(epoch topology.Epoch) error {
 		l := s.role.lineage
 		l.PromisedEpoch = uint64(epoch)
 		l.Managed = true
+		if l.Role == "" {
+			l.Role = replog.RoleReplica // a new node, until it is opened
+		}
 		if err := s.saveLineage(l); err != nil {
 			return exec.Role{}, err
 		}

@@ -219,4 +219,3 @@ func notify(state string) {
 	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
 	_, _ = c.Write([]byte(state))
 }
-

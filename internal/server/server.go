@@ -283,6 +283,11 @@ func (s *Server) startAgent() error {
 		}
 	}
 	l, err := s.opt.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil && s.cfg.Int(option.AgentPort) == 0 && !s.cfg.Bool(option.Managed) {
+		// Nobody asked for an agent: the derived port is a convenience.
+		s.log.Warn("no port for the control plane: this node can't be managed until agent-port is set", "err", err)
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("listen for the control plane (agent-port): %w", err)
 	}

@@ -145,5 +145,16 @@ func (k *Conn) Deliver(m *pubsub.Message) {
 	k.Push(w.Buf)
 }
 
+// TakeMessages moves waiting messages to the replies.
+func (k *Conn) TakeMessages(out *resp.Writer) {
+	if !k.pushing.Load() {
+		return
+	}
+	k.mu.Lock()
+	out.Buf = append(out.Buf, k.mu.messages...)
+	k.mu.messages = k.mu.messages[:0]
+	k.mu.Unlock()
+}
+
 // SetProto follows HELLO, for messages.
 func (k *Conn) SetProto(n int) { k.proto.Store(int32(n)) }

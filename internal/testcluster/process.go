@@ -8,7 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
+	"slices"
 	"syscall"
 	"time"
 
@@ -29,7 +29,9 @@ type Spec struct {
 	Args []string
 	Dir  string // working directory; the log file stands there
 	Addr string // host:port that Ready looks at
-	// Ready returns nil once the process serves; the default sends PING to Addr. It is called again and
+	// AgentAddr is where the agent of a data node listens.
+	AgentAddr string
+	// Ready returns nil once the process serves; the default asks Addr for a key. It is called again and
 	// again until a deadline.
 	Ready func(p *Process) error
 }
@@ -83,7 +85,7 @@ func (p *Process) StartOnly() error {
 func (p *Process) WaitReady(bound time.Duration) error {
 	ready := p.Spec.Ready
 	if ready == nil {
-		ready = pingReady
+		ready = commandReady
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
@@ -103,21 +105,20 @@ func (p *Process) WaitReady(bound time.Duration) error {
 	}
 }
 
-// pingReady: PONG, or a refusal that only a serving process gives, is an answer; LOADING is not.
-func pingReady(p *Process) error {
+// commandReady asks for a key: a server that still loads refuses that, whatever it says to PING.
+func commandReady(p *Process) error {
 	c, err := wire.Dial(p.Spec.Addr)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	v, err := c.Do("PING")
-	if err != nil {
-		return err
+	if i := slices.Index(p.Spec.Args, "--requirepass"); i >= 0 && i+1 < len(p.Spec.Args) {
+		if _, err := c.Must("AUTH", p.Spec.Args[i+1]); err != nil {
+			return err
+		}
 	}
-	if v.Str == "PONG" || strings.HasPrefix(v.Str, "NOAUTH") {
-		return nil
-	}
-	return v.Err()
+	_, err = c.Must("EXISTS", "testcluster:ready")
+	return err
 }
 
 // PID is the process id of the current incarnation.

@@ -119,6 +119,8 @@ type FenceAnswer struct {
 	// synchronised, in a full copy, failed, disk full.
 	Promotable bool   `json:"promotable"`
 	Reason     string `json:"reason,omitempty"` // why not
+	// Empty: the node holds no history of any primary; only the first primary of a shard may be such a node.
+	Empty bool `json:"empty,omitempty"`
 	// GrantAgeMs is filled in by the agent: how long ago this node last granted another one a failsafe
 	// lease; the age of the agent if never.
 	GrantAgeMs int64 `json:"grant_age_ms"`

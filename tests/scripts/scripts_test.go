@@ -39,6 +39,14 @@ func TestServer(t *testing.T) {
 	runAll(t, Target{Kind: Server, Addr: p.Spec.Addr}, false)
 }
 
+func TestProxy(t *testing.T) {
+	if *targetAddr != "" || *rewrite {
+		t.Skip("-target or -rewrite is given")
+	}
+	c := testcluster.RunCluster(t, testcluster.ClusterOptions{})
+	runAll(t, Target{Kind: Proxy, Addr: c.Proxy.Spec.Addr}, false)
+}
+
 func TestTarget(t *testing.T) {
 	if *targetAddr == "" {
 		t.Skip("no -target")

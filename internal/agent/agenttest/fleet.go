@@ -2,6 +2,7 @@ package agenttest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -71,6 +72,7 @@ type Node struct {
 	failOpen    error
 	heldOpen    time.Duration
 	heldWait    time.Duration
+	heldFence   time.Duration
 }
 
 // Add makes a node and starts it, empty.
@@ -144,6 +146,9 @@ func (n *Node) FailOpen(err error) { n.locked(func() { n.failOpen = err }) }
 
 // HoldOpen delays Open.
 func (n *Node) HoldOpen(d time.Duration) { n.locked(func() { n.heldOpen = d }) }
+
+// HoldFence makes Fence fail after d.
+func (n *Node) HoldFence(d time.Duration) { n.locked(func() { n.heldFence = d }) }
 
 // HoldWait delays WaitOffset.
 func (n *Node) HoldWait(d time.Duration) { n.locked(func() { n.heldWait = d }) }
@@ -283,8 +288,16 @@ func (n *Node) logEpochLocked() topology.Epoch {
 }
 
 // Fence implements agent.Node.
-func (n *Node) Fence(_ context.Context, epoch topology.Epoch) (topology.FenceAnswer, error) {
+func (n *Node) Fence(ctx context.Context, epoch topology.Epoch) (topology.FenceAnswer, error) {
 	f := n.fleet
+	var hold time.Duration
+	if n.locked(func() { hold = n.heldFence }); hold > 0 {
+		select {
+		case <-time.After(hold):
+		case <-ctx.Done():
+		}
+		return topology.FenceAnswer{}, errors.New("mute")
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if epoch < n.promised {
