@@ -58,6 +58,7 @@ func newRootCommand() (*cobra.Command, error) {
 		newDashboardCommand(),
 		newCtlCommand(),
 		newDemoCommand(),
+		newDrillCommand(),
 		newDocsCommand(),
 		newDebugCommand(),
 		newVersionCommand(),

@@ -86,7 +86,8 @@ func newProxyCommand(table *command.Table) *cobra.Command {
 	f.DurationVar(&opt.SwitchGrace, "switch-grace", 100*time.Millisecond,
 		"time for requests in flight to the old primary after a switch")
 	f.IntVar(&opt.PipelineRequests, "client-pipeline", 1024, "most unanswered requests of one client")
-	f.IntVar(&opt.PipelineBytes, "client-pipeline-bytes", 64<<20, "most bytes of unanswered requests of one client")
+	f.IntVar(&opt.PipelineBytes, "client-pipeline-bytes", 64<<20,
+		"most bytes of unanswered requests of one client")
 	f.IntVar(&opt.OutputHard, "client-output-limit", 256<<20, "close a client with more untaken replies")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return cmd

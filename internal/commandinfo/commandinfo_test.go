@@ -24,14 +24,16 @@ func table(t *testing.T) *command.Table {
 	tab, err := command.NewTable([]*command.Spec{
 		spec(command.Spec{Name: "GET", Group: "string", Arity: 2, Flags: command.ReadOnly | command.Fast,
 			ACL: []string{"string"}, Keys: one(command.AccessRO | command.AccessRead)}),
-		spec(command.Spec{Name: "LPUSH", Group: "list", Arity: -3, Flags: command.Write | command.DenyOOM | command.Fast,
-			ACL: []string{"list"}, Keys: one(command.AccessRW | command.AccessInsert)}),
+		spec(command.Spec{Name: "LPUSH", Group: "list", Arity: -3,
+			Flags: command.Write | command.DenyOOM | command.Fast, ACL: []string{"list"},
+			Keys: one(command.AccessRW | command.AccessInsert)}),
 		spec(command.Spec{Name: "MSETNX", Group: "string", Arity: -3, Flags: command.Write | command.DenyOOM,
 			ACL: []string{"string"}, Route: command.RouteMultiShard, Merge: command.MergeMin,
 			Keys: []command.KeySpec{command.Range(1, -1, 2, command.AccessOW|command.AccessInsert)}}),
-		spec(command.Spec{Name: "SINTERCARD", Group: "set", Arity: -3, Flags: command.ReadOnly, ACL: []string{"set"},
-			Keys: []command.KeySpec{command.Counted(1, command.AccessRO|command.AccessRead)}}),
-		spec(command.Spec{Name: "PING", Group: "connection", Arity: -1, Flags: command.Fast, ACL: []string{"connection"}}),
+		spec(command.Spec{Name: "SINTERCARD", Group: "set", Arity: -3, Flags: command.ReadOnly,
+			ACL: []string{"set"}, Keys: []command.KeySpec{command.Counted(1, command.AccessRO|command.AccessRead)}}),
+		spec(command.Spec{Name: "PING", Group: "connection", Arity: -1, Flags: command.Fast,
+			ACL: []string{"connection"}}),
 		spec(command.Spec{Name: "CLIENT", Group: "connection", Arity: -2, ACL: []string{"connection"},
 			Sub: []*command.Spec{spec(command.Spec{Name: "ID", Group: "connection", Arity: 2,
 				Flags: command.NoScript | command.Loading | command.Stale, ACL: []string{"connection"}})}}),
@@ -95,8 +97,9 @@ func TestAsRedis(t *testing.T) {
 			"COMMAND GETKEYS get a", "COMMAND GETKEYS get a b", "COMMAND GETKEYS msetnx a 1 b 2",
 			"COMMAND GETKEYS sintercard 2 a b limit 3", "COMMAND GETKEYS sintercard 9 a b", "COMMAND GETKEYS nosuch a",
 			"COMMAND GETKEYS ping x", "COMMAND GETKEYSANDFLAGS get a",
-			"COMMAND GETKEYSANDFLAGS lpush a b", "COMMAND LIST FILTERBY MODULE x", "COMMAND LIST FILTERBY PATTERN lpush",
-			"COMMAND LIST FILTERBY PATTERN sinterc?r*", "COMMAND LIST FILTERBY nothing x", "COMMAND LIST one", "COMMAND NOSUCH",
+			"COMMAND GETKEYSANDFLAGS lpush a b", "COMMAND LIST FILTERBY MODULE x",
+			"COMMAND LIST FILTERBY PATTERN lpush", "COMMAND LIST FILTERBY PATTERN sinterc?r*",
+			"COMMAND LIST FILTERBY nothing x", "COMMAND LIST one", "COMMAND NOSUCH",
 		} {
 			args := []any{}
 			for _, w := range strings.Fields(line) {

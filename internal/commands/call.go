@@ -38,8 +38,8 @@ type Command struct {
 
 // Stats are the counters of one command, as INFO commandstats shows them.
 type Stats struct {
-	Calls, Micros, Rejected, Failed atomic.Int64
-	// Nanos is the exact sum behind Micros.
+	Calls, Rejected, Failed atomic.Int64
+	// Nanos is the time spent, in nanoseconds.
 	Nanos atomic.Int64
 	Hist  Histogram
 }

@@ -31,10 +31,10 @@ var connectionCommands = []*Command{
 			return nil
 		}),
 	connection("AUTH", "1.0.0", -2, "AUTH [username] password", "Authenticates the connection.",
-		anyTime|command.NoAuth|command.SkipMonitor|command.SkipSlowlog, auth),
+		anyTime|command.NoAuth|command.SkipSlowlog, auth),
 	connection("HELLO", "6.0.0", -1, "HELLO [protover [AUTH username password] [SETNAME clientname]]",
 		"Chooses the protocol version and tells about the server.",
-		anyTime|command.NoAuth|command.SkipMonitor, hello),
+		anyTime|command.NoAuth, hello),
 	connection("SELECT", "1.0.0", 2, "SELECT index", "Changes the database of the connection.",
 		command.Fast|command.Loading|command.Stale|command.Session, selectDB),
 	connection("QUIT", "1.0.0", -1, "QUIT", "Closes the connection after the replies have been sent.",

@@ -105,7 +105,7 @@ func publish(name string, since string, shard bool) *Command {
 		Route:      command.RouteAny,
 	}
 	if shard {
-		s.Keys, s.Route = shardKeys(pubsub.Shard), command.RouteKeys
+		s.Keys, s.Route = []command.KeySpec{command.One(1, command.AccessNotKey)}, command.RouteKeys
 	}
 	return &Command{Spec: s, Run: func(c *Call) error {
 		n := c.Node.PubSub().Publish(c.Args[1], c.Args[2], shard)

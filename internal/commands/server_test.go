@@ -215,7 +215,9 @@ func (a *admin) run(args ...string) string {
 	if !cmd.ArityOK(len(b)) {
 		return "-" + resp.WrongArity(cmd.FullName()) + "\r\n"
 	}
-	call := commands.Call{Args: b, Cmd: cmd, Out: &a.out, Client: &a.client, Node: a.node, InMulti: a.multi, Ctx: a.ctx}
+	call := commands.Call{
+		Args: b, Cmd: cmd, Out: &a.out, Client: &a.client, Node: a.node, InMulti: a.multi, Ctx: a.ctx,
+	}
 	if cmd.Flags&(command.Write|command.ReadOnly) != 0 {
 		a.tx.Reset()
 		a.tx.Begin(keyspace.ModeWrite, a.client.DB, a.now)
@@ -394,7 +396,8 @@ func TestConfig(t *testing.T) {
 	a.expect("*4 $15 slowlog-max-len $1 7 $7 timeout $1 9", "", "CONFIG", "GET", "slowlog-max-len", "timeout")
 	a.expect("-ERR syntax error", "", "CONFIG", "SET", "slowlog-max-len", "7", "timeout")
 	a.expect("-ERR wrong number of arguments for 'config|set' command", "", "CONFIG", "SET", "timeout")
-	a.expect("-ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'", "", "CONFIG", "SET", "nosuch", "1")
+	a.expect("-ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'", "",
+		"CONFIG", "SET", "nosuch", "1")
 	a.expect("-ERR The server is running without a config file", "", "CONFIG", "REWRITE")
 	a.expect("+OK", "resetstat", "CONFIG", "RESETSTAT")
 	a.expect("-ERR unknown subcommand 'BAD'. Try CONFIG HELP.", "", "CONFIG", "BAD")
@@ -459,8 +462,8 @@ func TestSavingAndStopping(t *testing.T) {
 	}
 	a.node.fail = errors.New("no")
 	a.expect("-ERR No shutdown in progress.", "abort", "SHUTDOWN", "ABORT")
-	a.expect("-ERR Errors trying to SHUTDOWN. Check logs.", "shutdown {NoSave:false Save:false Now:false Force:false}",
-		"SHUTDOWN")
+	a.expect("-ERR Errors trying to SHUTDOWN. Check logs.",
+		"shutdown {NoSave:false Save:false Now:false Force:false}", "SHUTDOWN")
 	a.expect("-ERR no", "checkpoint false", "SAVE")
 }
 
@@ -501,10 +504,12 @@ func TestLatency(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	a.node.latency.Add("command", 30*time.Millisecond)
-	if got := flat(a.run("LATENCY", "LATEST")); !regexp.MustCompile(`^\*1 \*4 \$7 command :\d{10} :30 :30$`).MatchString(got) {
+	latest := regexp.MustCompile(`^\*1 \*4 \$7 command :\d{10} :30 :30$`)
+	if got := flat(a.run("LATENCY", "LATEST")); !latest.MatchString(got) {
 		t.Errorf("%q", got)
 	}
-	if got := flat(a.run("LATENCY", "HISTORY", "command")); !regexp.MustCompile(`^\*1 \*2 :\d{10} :30$`).MatchString(got) {
+	history := regexp.MustCompile(`^\*1 \*2 :\d{10} :30$`)
+	if got := flat(a.run("LATENCY", "HISTORY", "command")); !history.MatchString(got) {
 		t.Errorf("%q", got)
 	}
 	if got := a.run("LATENCY", "GRAPH", "command"); !strings.Contains(got,
@@ -521,7 +526,8 @@ func TestLatency(t *testing.T) {
 	for _, nanos := range []int64{500, 1500, 1600} {
 		st.Hist.Add(nanos)
 	}
-	a.expect("*2 $3 get *4 $5 calls :3 $14 histogram_usec *4 :1 :1 :2 :3", "", "LATENCY", "HISTOGRAM", "get", "nosuch", "set")
+	a.expect("*2 $3 get *4 $5 calls :3 $14 histogram_usec *4 :1 :1 :2 :3", "",
+		"LATENCY", "HISTOGRAM", "get", "nosuch", "set")
 	a.byName["CONFIG"].Sub[0].Stats.Calls.Store(1)
 	a.expect("*2 $10 config|get *4 $5 calls :1 $14 histogram_usec *0", "", "LATENCY", "HISTOGRAM", "CONFIG")
 	a.expect("*2 $10 config|get *4 $5 calls :1 $14 histogram_usec *0", "", "LATENCY", "HISTOGRAM", "config|GET")
@@ -570,9 +576,9 @@ func TestMemory(t *testing.T) {
 
 func TestDebug(t *testing.T) {
 	a := newAdmin(t)
-	const denied = "-ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can " +
-		"run it from a local connection, otherwise you need to set this option in the configuration file, and then " +
-		"restart the server."
+	const denied = "-ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", " +
+		"you can run it from a local connection, otherwise you need to set this option in the configuration " +
+		"file, and then restart the server."
 	a.set(option.EnableDebugCommand, "no")
 	a.expect(denied, "", "DEBUG", "SLEEP", "0")
 	a.set(option.EnableDebugCommand, "local")
@@ -624,8 +630,8 @@ func TestACL(t *testing.T) {
 	a.set(option.RequirePass, "secret")
 	const hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
 	a.expect("*1 $93 user default on #"+hash+" ~* &* +@all", "", "ACL", "LIST")
-	a.expect("*12 $5 flags *1 $2 on $9 passwords *1 $64 "+hash+" $8 commands $5 +@all $4 keys $2 ~* $8 channels $2 &* "+
-		"$9 selectors *0", "", "ACL", "GETUSER", "default")
+	a.expect("*12 $5 flags *1 $2 on $9 passwords *1 $64 "+hash+" $8 commands $5 +@all $4 keys $2 ~* "+
+		"$8 channels $2 &* $9 selectors *0", "", "ACL", "GETUSER", "default")
 	for _, args := range [][]string{{"SETUSER", "bob"}, {"DELUSER", "bob"}, {"LOAD"}, {"SAVE"}} {
 		if got := a.run(append([]string{"ACL"}, args...)...); !strings.Contains(got, "only the default user exists") {
 			t.Errorf("%q: %q", args, got)
@@ -634,7 +640,8 @@ func TestACL(t *testing.T) {
 	if got := flat(a.run("ACL", "CAT", "TRANSACTION")); got != "*5 $7 discard $4 exec $5 multi $7 unwatch $5 watch" {
 		t.Errorf("%q", got)
 	}
-	if got := a.run("ACL", "CAT", "dangerous"); !strings.Contains(got, "config|set") || !strings.Contains(got, "\r\ninfo\r\n") {
+	got := a.run("ACL", "CAT", "dangerous")
+	if !strings.Contains(got, "config|set") || !strings.Contains(got, "\r\ninfo\r\n") {
 		t.Errorf("%q", got)
 	}
 	for bits, digits := range map[string]int{"": 64, "5": 2, "1": 1, "4096": 1024} {
@@ -683,25 +690,29 @@ func TestRefusalsAgainstRedis(t *testing.T) {
 	a := newAdmin(t)
 	a.set(option.EnableDebugCommand, "yes")
 	for _, line := range []string{
-		"ACL CAT nosuch", "ACL GENPASS 0", "ACL GENPASS 5000", "ACL GENPASS x", "ACL NOSUCH", "ACL SETUSER",
-		"ACL DRYRUN nosuch get k", "ACL DRYRUN default nosuch", "ACL DRYRUN default get k", "ACL LOG -1", "ACL LOG x", "ACL CAT",
-		"ACL LIST", "ACL USERS", "ACL WHOAMI", "ACL GETUSER default", "ACL GETUSER nosuch", "ACL LOG", "ACL LOG RESET",
-		"BGSAVE BAD", "CLUSTER", "CLUSTER INFO", "CONFIG", "CONFIG BAD", "CONFIG GET", "CONFIG GET nosuch",
-		"CONFIG SET a", "CONFIG SET timeout 1 timeout", "CONFIG SET nosuch 1", "CONFIG SET databases 4",
-		"CONFIG SET timeout x", "CONFIG REWRITE", "CONFIG RESETSTAT", "CONFIG HELP x", "DBSIZE", "DBSIZE x", "DEBUG",
-		"DEBUG NOSUCH", "DEBUG SLEEP", "DEBUG SLEEP 0", "DEBUG OBJECT nokey", "DEBUG SET-ACTIVE-EXPIRE 1",
-		"FAILOVER TIMEOUT 0", "FAILOVER TIMEOUT x", "FAILOVER TO h", "FAILOVER TO h p", "FAILOVER BAD",
-		"FAILOVER ABORT FORCE", "FLUSHALL BAD", "FLUSHDB ASYNC SYNC", "FLUSHALL", "FLUSHDB SYNC", "LASTSAVE x", "LATENCY",
-		"LATENCY BAD", "LATENCY GRAPH x", "LATENCY HISTORY", "LATENCY HISTORY x", "LATENCY RESET x", "LATENCY LATEST",
-		"LATENCY HISTOGRAM nosuch", "LOLWUT VERSION x", "MEMORY", "MEMORY BAD", "MEMORY USAGE", "MEMORY USAGE nokey",
-		"MEMORY USAGE k SAMPLES", "MEMORY USAGE k SAMPLES -1", "MEMORY USAGE k SAMPLES x", "MEMORY USAGE k BAD",
-		"MEMORY PURGE x", "MODULE", "MODULE BAD", "MODULE LIST", "MONITOR x", "PSYNC x", "READONLY", "READWRITE",
-		"REPLICAOF", "REPLICAOF h", "REPLICAOF h x", "REPLICAOF h 99999", "REPLICAOF NO ONE", "ROLE x", "SAVE x",
-		"SCRIPT", "SCRIPT BAD", "SCRIPT KILL", "SCRIPT EXISTS a b", "SCRIPT FLUSH", "SCRIPT FLUSH x", "SCRIPT EXISTS",
-		"SHUTDOWN BAD", "SHUTDOWN SAVE NOSAVE", "SHUTDOWN ABORT NOW", "SLAVEOF NO ONE", "SLOWLOG", "SLOWLOG BAD",
-		"SLOWLOG GET -2", "SLOWLOG GET x", "SLOWLOG GET 1 2", "SLOWLOG LEN x", "SLOWLOG RESET", "SWAPDB 0", "SWAPDB a 0",
-		"SWAPDB 0 b", "SWAPDB 0 16", "SWAPDB -1 0", "SWAPDB 0 1", "SYNC x", "TIME x", "WAIT", "WAIT 0 0", "WAIT x 0",
-		"WAIT 0 x", "WAIT 0 -1", "WAIT -1 0",
+		"ACL CAT nosuch", "ACL GENPASS 0", "ACL GENPASS 5000", "ACL GENPASS x", "ACL NOSUCH",
+		"ACL SETUSER", "ACL DRYRUN nosuch get k", "ACL DRYRUN default nosuch", "ACL DRYRUN default get k",
+		"ACL LOG -1", "ACL LOG x", "ACL CAT", "ACL LIST", "ACL USERS", "ACL WHOAMI", "ACL GETUSER default",
+		"ACL GETUSER nosuch", "ACL LOG", "ACL LOG RESET", "BGSAVE BAD", "CLUSTER", "CLUSTER INFO",
+		"CONFIG", "CONFIG BAD", "CONFIG GET", "CONFIG GET nosuch", "CONFIG SET a",
+		"CONFIG SET timeout 1 timeout", "CONFIG SET nosuch 1", "CONFIG SET databases 4",
+		"CONFIG SET timeout x", "CONFIG REWRITE", "CONFIG RESETSTAT", "CONFIG HELP x", "DBSIZE",
+		"DBSIZE x", "DEBUG", "DEBUG NOSUCH", "DEBUG SLEEP", "DEBUG SLEEP 0", "DEBUG OBJECT nokey",
+		"DEBUG SET-ACTIVE-EXPIRE 1", "FAILOVER TIMEOUT 0", "FAILOVER TIMEOUT x", "FAILOVER TO h",
+		"FAILOVER TO h p", "FAILOVER BAD", "FAILOVER ABORT FORCE", "FLUSHALL BAD", "FLUSHDB ASYNC SYNC",
+		"FLUSHALL", "FLUSHDB SYNC", "LASTSAVE x", "LATENCY", "LATENCY BAD", "LATENCY GRAPH x",
+		"LATENCY HISTORY", "LATENCY HISTORY x", "LATENCY RESET x", "LATENCY LATEST",
+		"LATENCY HISTOGRAM nosuch", "LOLWUT VERSION x", "MEMORY", "MEMORY BAD", "MEMORY USAGE",
+		"MEMORY USAGE nokey", "MEMORY USAGE k SAMPLES", "MEMORY USAGE k SAMPLES -1",
+		"MEMORY USAGE k SAMPLES x", "MEMORY USAGE k BAD", "MEMORY PURGE x", "MODULE", "MODULE BAD",
+		"MODULE LIST", "MONITOR x", "PSYNC x", "READONLY", "READWRITE", "REPLICAOF", "REPLICAOF h",
+		"REPLICAOF h x", "REPLICAOF h 99999", "REPLICAOF NO ONE", "ROLE x", "SAVE x", "SCRIPT",
+		"SCRIPT BAD", "SCRIPT KILL", "SCRIPT EXISTS a b", "SCRIPT FLUSH", "SCRIPT FLUSH x",
+		"SCRIPT EXISTS", "SHUTDOWN BAD", "SHUTDOWN SAVE NOSAVE", "SHUTDOWN ABORT NOW", "SLAVEOF NO ONE",
+		"SLOWLOG", "SLOWLOG BAD", "SLOWLOG GET -2", "SLOWLOG GET x", "SLOWLOG GET 1 2", "SLOWLOG LEN x",
+		"SLOWLOG RESET", "SWAPDB 0", "SWAPDB a 0", "SWAPDB 0 b", "SWAPDB 0 16", "SWAPDB -1 0",
+		"SWAPDB 0 1", "SYNC x", "TIME x", "WAIT", "WAIT 0 0", "WAIT x 0", "WAIT 0 x", "WAIT 0 -1",
+		"WAIT -1 0",
 	} {
 		args := strings.Fields(line)
 		want := real.do(args...)

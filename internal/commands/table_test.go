@@ -1,23 +1,20 @@
-package commands
+package commands_test
 
 import (
-	"context"
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"haypile/internal/command"
+	"haypile/internal/commands"
 	"haypile/internal/resp"
 )
 
-func newTable(t testing.TB) (*command.Table, []*Command) {
+func newTable(t testing.TB) (*command.Table, []*commands.Command) {
 	t.Helper()
-	all := All()
-	table, err := NewTable(all)
+	all := commands.All()
+	table, err := commands.NewTable(all)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,14 +122,15 @@ var allowed = map[string]map[string]string{
 
 // ours do not exist in Redis 7.0.15.
 var ours = map[string]string{
-	"compact": "Pika's", "pksetexat": "Pika's", "waitaof": "Redis 7.2", "client|setinfo": "Redis 7.2", "client|no-touch": "Redis 7.2",
+	"compact": "Pika's", "pksetexat": "Pika's", "waitaof": "Redis 7.2",
+	"client|setinfo": "Redis 7.2", "client|no-touch": "Redis 7.2",
 }
 
 func TestDescriptionsAreThoseOfRedis(t *testing.T) {
 	redis := redisCommands(t)
-	table, _ := newTable(t)
+	a := newAdmin(t)
 	used := map[string]bool{}
-	for _, top := range table.All() {
+	for _, top := range a.node.table.All() {
 		for _, s := range append([]*command.Spec{top}, top.Sub...) {
 			name := s.FullName()
 			theirs, known := redis[name]
@@ -142,7 +140,8 @@ func TestDescriptionsAreThoseOfRedis(t *testing.T) {
 				}
 				continue
 			}
-			for field, pair := range compareWith(describeOurs(s), theirs) {
+			mine := describeValue(decode(t, a.run("COMMAND", "INFO", name)).Elems[0])
+			for field, pair := range compareWith(mine, theirs) {
 				used[name+" "+field] = true
 				if allowed[name][field] == "" {
 					t.Errorf("%s: %s is %s, in Redis %s", name, field, pair[0], pair[1])
@@ -174,14 +173,14 @@ func compareWith(a, b described) map[string][2]string {
 	return diff
 }
 
-func describeOurs(s *command.Spec) described {
-	w := resp.Writer{}
-	writeSpec(&w, s)
-	v, err := resp.NewReplyReader(strings.NewReader(string(w.Buf))).ReadValue()
+// decode reads a reply.
+func decode(t *testing.T, reply string) resp.Value {
+	t.Helper()
+	v, err := resp.NewReplyReader(strings.NewReader(reply)).ReadValue()
 	if err != nil {
-		panic(err)
+		t.Fatal(err)
 	}
-	return describeValue(v)
+	return v
 }
 
 func describeValue(v resp.Value) described {
@@ -203,7 +202,7 @@ func keySpecs(v resp.Value) string {
 			case "flags":
 				parts = append(parts, words(spec.Elems[i+1]))
 			default:
-				parts = append(parts, name+flat(spec.Elems[i+1]))
+				parts = append(parts, name+nested(spec.Elems[i+1]))
 			}
 		}
 		all = append(all, strings.Join(parts, " "))
@@ -211,13 +210,13 @@ func keySpecs(v resp.Value) string {
 	return strings.Join(all, "; ")
 }
 
-func flat(v resp.Value) string {
+func nested(v resp.Value) string {
 	if v.Elems == nil && v.Kind != resp.KindArray {
 		return v.String()
 	}
 	var parts []string
 	for _, e := range v.Elems {
-		parts = append(parts, flat(e))
+		parts = append(parts, nested(e))
 	}
 	return "(" + strings.Join(parts, " ") + ")"
 }
@@ -234,41 +233,8 @@ func words(v resp.Value) string {
 // redisCommands asks a real redis-server for its table.
 func redisCommands(t *testing.T) map[string]described {
 	t.Helper()
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		t.Skip("no redis-server on this machine")
-	}
-	dir := t.TempDir()
-	sock := filepath.Join(dir, "s")
-	cmd := exec.Command(path, "--port", "0", "--unixsocket", sock, "--dir", dir, "--save", "", "--loglevel", "warning")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	var client *resp.Client
-	for tick := time.NewTicker(5 * time.Millisecond); client == nil; {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("redis-server does not answer: %v", err)
-		}
-		client, err = resp.Dial(ctx, sock, resp.DialOptions{})
-		if err != nil {
-			client = nil
-		}
-	}
-	defer client.Close()
-	v, err := client.Do(ctx, "COMMAND")
-	if err != nil {
-		t.Fatal(err)
-	}
 	all := map[string]described{}
-	for _, e := range v.Elems {
+	for _, e := range decode(t, startRedis(t).do("COMMAND")).Elems {
 		all[string(e.Elems[0].Str)] = describeValue(e)
 		for _, sub := range e.Elems[9].Elems {
 			all[string(sub.Elems[0].Str)] = describeValue(sub)

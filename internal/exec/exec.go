@@ -17,6 +17,7 @@ package exec
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -298,8 +299,29 @@ func (s *Session) Do(args [][]byte) {
 // monitor shows a command to those in MONITOR.
 func (x *Executor) monitor(s *Session, cmd *commands.Command, args [][]byte) {
 	if x.Monitors.Load() > 0 && x.Feed != nil && cmd.Flags&(command.SkipMonitor|command.Admin) == 0 {
-		x.Feed(s.Client, s.Client.DB, args)
+		x.Feed(s.Client, s.Client.DB, redact(cmd, args))
 	}
+}
+
+// redact hides passwords: all arguments of AUTH, and the two behind the word AUTH of HELLO.
+func redact(cmd *commands.Command, args [][]byte) [][]byte {
+	from, to := 1, len(args)
+	switch cmd.Name {
+	case "AUTH":
+	case "HELLO":
+		from = slices.IndexFunc(args, func(a []byte) bool { return commands.EqualWord(a, "AUTH") }) + 1
+		if from == 0 {
+			return args
+		}
+		to = min(len(args), from+2)
+	default:
+		return args
+	}
+	out := slices.Clone(args)
+	for i := from; i < to; i++ {
+		out[i] = []byte("(redacted)")
+	}
+	return out
 }
 
 // isHTTP recognises the first words of HTTP requests, as Redis does.

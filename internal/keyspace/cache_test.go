@@ -1,6 +1,7 @@
 package keyspace
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -76,6 +77,17 @@ func checkShards(t *testing.T, c *rowCache) {
 		if len(m.ring) > max(m.limit, 0) && m.used > 0 {
 			t.Fatalf("shard %d: ring of %d bytes, limit %d", i, len(m.ring), m.limit)
 		}
+		walked, at := 0, m.tail
+		for walked < m.used {
+			size := int(binary.LittleEndian.Uint32(m.ring[at:]))
+			walked += size
+			if at += size; at == len(m.ring) {
+				at = 0
+			}
+		}
+		if walked != m.used || m.used > 0 && at != m.head%len(m.ring) {
+			t.Fatalf("shard %d: entries from %d end at %d after %d bytes, head is %d, used %d", i, m.tail, at, walked, m.head, m.used)
+		}
 		pointers := 0
 		for _, x := range m.index {
 			if x != 0 {
@@ -130,7 +142,8 @@ func TestCacheSecondChance(t *testing.T) {
 			kept++
 		}
 	}
-	if kept < 900 {
+	// The hot rows stand side by side at first; of five in a row one is given up, see sparesPerPut.
+	if kept < 700 {
 		t.Errorf("%d of 1000 hot rows are left", kept)
 	}
 }

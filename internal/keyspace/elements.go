@@ -5,8 +5,6 @@ import (
 	"errors"
 	"sort"
 
-	"github.com/cespare/xxhash/v2"
-
 	"haypile/internal/encoding"
 	"haypile/internal/storage"
 )
@@ -24,7 +22,7 @@ func (t *Txn) NewCollection(e *Entry, typ encoding.Type) encoding.Meta {
 func (t *Txn) elementRow(e *Entry, m *encoding.Meta, member []byte) ([]byte, uint64) {
 	k := encoding.AppendElement(t.mem.take(len(member)+keyRowMax), e.space, m.Birth, m.ID, member)
 	k = t.mem.keep(k)
-	return k, xxhash.Sum64(k)
+	return k, rowHash(k)
 }
 
 // GetElement reads the value of a member of the collection m of key e.
@@ -87,7 +85,7 @@ func (t *Txn) ScanElements(e *Entry, m *encoding.Meta, from uint64, f func(Eleme
 func (t *Txn) dropCollection(sp encoding.Space, m *encoding.Meta) error {
 	if m.Count > smallCollection {
 		k := t.mem.keep(encoding.AppendGarbage(t.mem.take(keyRowMax), sp, m.Birth, m.ID))
-		t.write(row{hash: xxhash.Sum64(k), key: k})
+		t.write(row{hash: rowHash(k), key: k})
 		return nil
 	}
 	lower := encoding.AppendCollection(nil, sp, m.Birth, m.ID)
@@ -97,7 +95,7 @@ func (t *Txn) dropCollection(sp encoding.Space, m *encoding.Meta) error {
 		return true
 	})
 	for _, k := range keys {
-		t.write(row{hash: xxhash.Sum64(k), key: k, del: true, point: true})
+		t.write(row{hash: rowHash(k), key: k, del: true, point: true})
 	}
 	return err
 }
@@ -144,7 +142,7 @@ func (t *Txn) copyElements(from encoding.Space, old *encoding.Meta, dst *Entry, 
 		}
 		nk := encoding.AppendCollection(t.mem.take(len(k)), dst.space, m.Birth, m.ID)
 		nk = t.mem.keep(append(nk, k[head:]...))
-		t.write(row{hash: xxhash.Sum64(nk), key: nk, val: t.mem.copyOf(v), point: true})
+		t.write(row{hash: rowHash(nk), key: nk, val: t.mem.copyOf(v), point: true})
 		return true
 	})
 	if err == nil && size > maxCopy {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"haypile/internal/encoding"
@@ -111,7 +112,7 @@ func (m *modelTest) lookup(tx *Txn, s model, db int, key string) (Entry, value, 
 func (m *modelTest) compare(tx *Txn, e *Entry, v value, ok bool) {
 	m.t.Helper()
 	if e.Found != ok {
-		m.t.Fatalf("%s: found %v, want %v", e.User, e.Found, ok)
+		panic(fmt.Sprintf("%s: found %v, want %v %+v %+v", e.User, e.Found, ok, v, e))
 	}
 	if !ok {
 		return
@@ -220,7 +221,7 @@ func (m *modelTest) fill(tx *Txn, s model, e *Entry, v value, ok bool, db int) {
 func (m *modelTest) removeMembers(tx *Txn, s model, e *Entry, v value, db int) {
 	meta := e.Meta
 	n := value{elements: maps.Clone(v.elements), deadline: v.deadline}
-	for member := range v.elements {
+	for _, member := range slices.Sorted(maps.Keys(v.elements)) {
 		if m.rng.IntN(3) > 0 {
 			tx.RemoveElement(e, &meta, []byte(member))
 			meta.Count--

@@ -1,5 +1,10 @@
 package keyspace
 
+import "github.com/cespare/xxhash/v2"
+
+// rowHash is the hash by which overlay, hot cache and filter find a row.
+func rowHash(key []byte) uint64 { return xxhash.Sum64(key) }
+
 // arena hands out byte slices that live until reset. Small pieces share chunks; a chunk is never moved, so
 // views stay valid.
 type arena struct {

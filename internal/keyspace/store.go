@@ -35,6 +35,7 @@ type Options struct {
 type Store struct {
 	engine *storage.Engine
 	cache  *rowCache
+	filter *rowFilter
 	dbs    []dbState
 
 	// Watching counts watched keys: while it is 0, transactions do not collect what they touch.
@@ -67,7 +68,8 @@ func (d *dbState) space() encoding.Space { return encoding.Space(d.id.Load()) }
 
 // Open reads the state of the engine, or begins a new one in an empty engine.
 func Open(engine *storage.Engine, opt Options) (*Store, error) {
-	s := &Store{engine: engine, cache: newRowCache(opt.CacheBytes), batch: engine.NewBatch()}
+	s := &Store{engine: engine, cache: newRowCache(opt.CacheBytes), filter: newRowFilter(opt.CacheBytes / 4),
+		batch: engine.NewBatch()}
 	if s.Watching = opt.Watching; s.Watching == nil {
 		s.Watching = new(atomic.Int64)
 	}
@@ -81,6 +83,7 @@ func Open(engine *storage.Engine, opt Options) (*Store, error) {
 		}
 	} else {
 		s.state = encoding.State{Offset: opt.StartOffset, NextCollection: 1, NextSpace: 1}
+		s.filter.ready.Store(true) // nothing exists yet
 	}
 	for len(s.state.Databases) < opt.Databases {
 		s.state.Databases = append(s.state.Databases, encoding.SpaceCount{Space: s.state.NextSpace})
@@ -206,6 +209,9 @@ func (s *Store) addCounts(t *Txn) {
 func (s *Store) Settle(t *Txn) {
 	for i := range t.rows.rows {
 		if r := &t.rows.rows[i]; r.point {
+			if !r.del {
+				s.filter.add(r.hash)
+			}
 			s.cache.put(r.hash, r.key, r.val, r.del)
 		}
 	}

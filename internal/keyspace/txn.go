@@ -3,8 +3,6 @@ package keyspace
 import (
 	"fmt"
 
-	"github.com/cespare/xxhash/v2"
-
 	"haypile/internal/encoding"
 	"haypile/internal/resp"
 	"haypile/internal/slot"
@@ -241,7 +239,7 @@ func (t *Txn) Lookup(user []byte) (Entry, error) { return t.LookupIn(t.db, user)
 func (t *Txn) LookupIn(db int, user []byte) (Entry, error) {
 	e := Entry{User: user, hash: encoding.Hash48(user), slot: slot.Of(user), space: t.space(db), db: db}
 	e.row = t.mem.keep(encoding.AppendKey(t.mem.take(len(user)+keyRowMax), e.space, e.slot, e.hash, user))
-	e.rowHash = xxhash.Sum64(e.row)
+	e.rowHash = rowHash(e.row)
 	v, ok, err := t.read(e.rowHash, e.row)
 	if err != nil || !ok {
 		t.misses++
@@ -283,6 +281,9 @@ func (t *Txn) read(hash uint64, key []byte) ([]byte, bool, error) {
 	v, present, known := c.get(dst, hash, key)
 	if known {
 		return t.mem.keep(v), present, nil
+	}
+	if t.store.filter.absent(hash) {
+		return nil, false, nil
 	}
 	v, ok, err := t.store.engine.Get(dst, key)
 	if err != nil {
@@ -446,7 +447,7 @@ func (t *Txn) Move(src, dst *Entry) error {
 func (t *Txn) writeExpiry(e *Entry, deadline int64, del bool) {
 	k := encoding.AppendExpiry(t.mem.take(len(e.User)+keyRowMax), e.space, deadline, e.slot, e.hash, e.User)
 	k = t.mem.keep(k)
-	t.write(row{hash: xxhash.Sum64(k), key: k, del: del})
+	t.write(row{hash: rowHash(k), key: k, del: del})
 }
 
 // SetDeadline changes the key's deadline; 0 removes it.
@@ -498,7 +499,7 @@ func (t *Txn) Flush(db int) {
 	old := t.dbs[db].Space
 	t.dbs[db] = encoding.SpaceCount{Space: t.store.newSpace()}
 	k := t.mem.keep(encoding.AppendSpace(t.mem.take(8), encoding.TableRetired, old))
-	t.write(row{hash: xxhash.Sum64(k), key: k})
+	t.write(row{hash: rowHash(k), key: k})
 	t.changes++
 	t.flushed = append(t.flushed, db)
 }

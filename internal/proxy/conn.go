@@ -305,14 +305,18 @@ func (c *conn) read() {
 		}
 		if r.left > 1 {
 			r.left--
-			r.refusedInside = r.refusedInside || isRefusal(r.spec, raw)
+			r.refusedInside = r.refusedInside || isRefusal(raw)
+			if r.strict && r.instead == "" && isError(raw) {
+				r.instead = string(raw)
+			}
 			continue
 		}
 		c.at++
 		c.answered.Add(1)
 		r.reply, c.scratch = c.scratch, r.reply
 		how := answered
-		if isError(r.reply) && (r.refusedInside || isRefusal(r.spec, r.reply) || c.target.lacksReplicas(r.reply)) {
+		if isRefusal(r.reply) || r.refusedInside && (r.strict || isError(r.reply)) ||
+			c.target.lacksReplicas(r.reply) {
 			how = refused
 			c.target.refuses()
 		}

@@ -135,6 +135,20 @@ func TestLackOfReplicas(t *testing.T) {
 	c.want("INCR k", "-"+resp.ErrNoReplicas)
 }
 
+// An error that begins like a refusal but tells of a command that was executed is the client's.
+func TestWhatLooksLikeARefusal(t *testing.T) {
+	for _, text := range []string{
+		"READONLY the write was applied and cannot be confirmed", "NOREPLICAS applied here, not confirmed",
+		"LOADING is what the script said",
+	} {
+		store := newFakeStore()
+		a := startFake(t, store)
+		p := startProxy(t, clusterOf(1, a.addr()), nil)
+		a.set(func(n *fakeNode) { n.refusal = text })
+		p.client().want("INCR k", "-"+text)
+	}
+}
+
 // A later request of a client must not overtake one that was refused, even if the node would execute it.
 func TestRefusalKeepsOrder(t *testing.T) {
 	store := newFakeStore()
@@ -145,7 +159,8 @@ func TestRefusalKeepsOrder(t *testing.T) {
 	a.set(func(n *fakeNode) { n.replica = true })
 	done := make(chan []resp.Value, 1)
 	go func() {
-		vs, err := c.Pipeline(context.Background(), [][]any{{"SET", "k", "new"}, {"GET", "k"}, {"APPEND", "k", "er"}, {"GET", "k"}})
+		vs, err := c.Pipeline(context.Background(), [][]any{
+			{"SET", "k", "new"}, {"GET", "k"}, {"APPEND", "k", "er"}, {"GET", "k"}})
 		if err != nil {
 			t.Error(err)
 		}

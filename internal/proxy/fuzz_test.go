@@ -11,13 +11,14 @@ import (
 
 	"haypile/internal/command"
 	"haypile/internal/resp"
-	"haypile/internal/topology"
 )
 
 var replySeeds = []string{
-	"+OK\r\n", "-ERR x\r\n", ":5\r\n", "$3\r\nabc\r\n", "$-1\r\n", "*-1\r\n", "*0\r\n", "_\r\n", "#t\r\n", ",1.5\r\n",
+	"+OK\r\n", "-ERR x\r\n", ":5\r\n", "$3\r\nabc\r\n", "$-1\r\n", "*-1\r\n", "*0\r\n", "_\r\n", "#t\r\n",
+	",1.5\r\n",
 	"*2\r\n$1\r\na\r\n*1\r\n:1\r\n", "%1\r\n+a\r\n:1\r\n", "~2\r\n:1\r\n:2\r\n", ">2\r\n+message\r\n+x\r\n",
-	"=7\r\ntxt:abc\r\n", "!5\r\nERR x\r\n", "|1\r\n+k\r\n+v\r\n:1\r\n", "*2\r\n$1\r\na\r\n", "$5\r\nabc", "*1000000000\r\n",
+	"=7\r\ntxt:abc\r\n", "!5\r\nERR x\r\n", "|1\r\n+k\r\n+v\r\n:1\r\n", "*2\r\n$1\r\na\r\n",
+	"$5\r\nabc", "*1000000000\r\n",
 	"*2\r\n$18\r\n1407374883553280001\r\n*0\r\n",
 }
 
@@ -71,15 +72,16 @@ func FuzzSplit(f *testing.F) {
 	f.Add("a 1 b 2 c 3", 1, -1, 2, false)
 	f.Add("2 a b x y", 1, 0, 1, true)
 	f.Add("a b c opt", 1, -2, 1, false)
-	rt := newRoutes(clusterOf(1, "h:1", "h:2", "h:3"), func(id topology.ShardID) *shard { return &shard{id: id} })
+	rt := routesOf("h:1", "h:2", "h:3")
 	f.Fuzz(func(t *testing.T, line string, first, last, step int, counted bool) {
-		spec := &command.Spec{Name: "X", Keys: []command.KeySpec{command.Range(first, last, step, command.AccessRO)}}
+		keySpec := command.Range(first, last, step, command.AccessRO)
 		if first < 1 || first > 5 || step < 1 || step > 4 || last > 20 || last < -5 || last >= 0 && last < first {
 			return
 		}
 		if counted {
-			spec.Keys[0] = command.Counted(first, command.AccessRO)
+			keySpec = command.Counted(first, command.AccessRO)
 		}
+		spec := &command.Spec{Name: "X", Keys: []command.KeySpec{keySpec}}
 		args := [][]byte{[]byte("X")}
 		for _, w := range strings.Fields(line) {
 			args = append(args, []byte(w))
@@ -118,16 +120,21 @@ func FuzzSplit(f *testing.F) {
 func FuzzClientBytes(f *testing.F) {
 	store := newFakeStore()
 	a, b := startFake(f, store), startFake(f, store)
-	p := startProxy(f, clusterOf(1, a.addr(), b.addr()), func(o *Options) { o.HoldTimeout = 50 * time.Millisecond })
+	p := startProxy(f, clusterOf(1, a.addr(), b.addr()), func(o *Options) {
+		o.HoldTimeout = 50 * time.Millisecond
+	})
 	cl, err := resp.Dial(context.Background(), p.Addr().String(), resp.DialOptions{})
 	if err != nil {
 		f.Fatal(err)
 	}
 	defer cl.Close()
 	for _, s := range []string{
-		"PING\r\n", "*2\r\n$3\r\nGET\r\n$1\r\na\r\n", "MULTI\r\nSET a 1\r\nGET b\r\nEXEC\r\n", "WATCH a\r\nMULTI\r\nEXEC\r\n",
-		"MGET a b c\r\nMSET a 1 b 2\r\nDEL a b\r\n", "SUBSCRIBE a\r\nPING\r\nUNSUBSCRIBE\r\n", "HELLO 3\r\nSELECT 3\r\nRESET\r\n",
-		"CLIENT LIST\r\nCLIENT REPLY OFF\r\nGET a\r\n", "*1\r\n$3\r\nGE", "BLPOP a 0\r\n", "SCAN 0\r\nSCAN 99999999999999999999\r\n",
+		"PING\r\n", "*2\r\n$3\r\nGET\r\n$1\r\na\r\n", "MULTI\r\nSET a 1\r\nGET b\r\nEXEC\r\n",
+		"WATCH a\r\nMULTI\r\nEXEC\r\n",
+		"MGET a b c\r\nMSET a 1 b 2\r\nDEL a b\r\n", "SUBSCRIBE a\r\nPING\r\nUNSUBSCRIBE\r\n",
+		"HELLO 3\r\nSELECT 3\r\nRESET\r\n",
+		"CLIENT LIST\r\nCLIENT REPLY OFF\r\nGET a\r\n", "*1\r\n$3\r\nGE", "BLPOP a 0\r\n",
+		"SCAN 0\r\nSCAN 99999999999999999999\r\n",
 		"COMMAND INFO get\r\nCOMMAND DOCS\r\nCOMMAND GETKEYS mget a b\r\n", "EVAL x 99 a\r\nCONFIG GET *\r\n",
 	} {
 		f.Add([]byte(s))

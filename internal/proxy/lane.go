@@ -83,6 +83,9 @@ func (l *lane) sendLocked(r *request) bool {
 			l.conn = c
 		}
 		r.left, r.refusedInside = r.replies, false
+		if r.strict {
+			r.instead = ""
+		}
 		if l.conn.dedicated {
 			l.conn.patient.Store(r.spec.Flags.Has(command.Blocking))
 		}

@@ -43,10 +43,11 @@ func newMetrics(p *Proxy) *metrics {
 	m.slowConsumer = counter("output_limit_total", "Clients closed for replies that they did not take.", nil)
 	m.retries = counter("repeated_requests_total", "Requests sent again after a refusal or a lost read.", nil)
 	m.unknownOutcomes = counter("unknown_outcomes_total", "Writes in flight on a lost connection.", nil)
-	m.holdTimeout = counter("hold_failures_total", "Held requests that failed.", prometheus.Labels{"why": "timeout"})
-	m.holdOverload = counter("hold_failures_total", "Held requests that failed.", prometheus.Labels{"why": "overload"})
-	m.dialOK = counter("backend_dials_total", "Attempts to connect to nodes.", prometheus.Labels{"result": "ok"})
-	m.dialFailed = counter("backend_dials_total", "Attempts to connect to nodes.", prometheus.Labels{"result": "error"})
+	const holds, dials = "Held requests that failed.", "Attempts to connect to nodes."
+	m.holdTimeout = counter("hold_failures_total", holds, prometheus.Labels{"why": "timeout"})
+	m.holdOverload = counter("hold_failures_total", holds, prometheus.Labels{"why": "overload"})
+	m.dialOK = counter("backend_dials_total", dials, prometheus.Labels{"result": "ok"})
+	m.dialFailed = counter("backend_dials_total", dials, prometheus.Labels{"result": "error"})
 	m.backendHung = counter("backend_timeouts_total", "Connections closed because no reply came.", nil)
 	m.topologies = counter("topology_changes_total", "Topologies taken over.", nil)
 	m.backendConns = prometheus.NewGauge(prometheus.GaugeOpts{
@@ -54,13 +55,15 @@ func newMetrics(p *Proxy) *metrics {
 	m.registry.MustRegister(m.backendConns)
 
 	load := func(v *atomic.Int64) func() float64 { return func() float64 { return float64(v.Load()) } }
-	value(prometheus.CounterValue, "error_replies_total", "Error replies sent to clients.", load(&m.errorReplies))
+	value(prometheus.CounterValue, "error_replies_total", "Error replies to clients.", load(&m.errorReplies))
 	value(prometheus.CounterValue, "received_bytes_total", "Bytes from clients.", load(&m.bytesIn))
 	value(prometheus.CounterValue, "sent_bytes_total", "Bytes to clients.", load(&m.bytesOut))
 	value(prometheus.GaugeValue, "held_requests", "Requests that wait.", load(&p.held.count))
 	value(prometheus.GaugeValue, "held_bytes", "Bytes of requests that wait.", load(&p.held.bytes))
 	value(prometheus.GaugeValue, "subscription_links", "Connections to nodes for subscriptions.", load(&p.links))
-	value(prometheus.GaugeValue, "clients", "Connected clients.", func() float64 { return float64(len(p.sessions())) })
+	value(prometheus.GaugeValue, "clients", "Connected clients.", func() float64 {
+		return float64(len(p.sessions()))
+	})
 	value(prometheus.GaugeValue, "topology_revision", "Revision of the topology in use.", func() float64 {
 		if rt := p.routes.Load(); rt != nil {
 			return float64(rt.revision)
@@ -83,8 +86,9 @@ func (m *metrics) dialed(err error) {
 type collector struct{ p *Proxy }
 
 var (
-	commandsDesc = prometheus.NewDesc(namespace+"_commands_total", "Commands of clients.", []string{"command"}, nil)
-	primaryDesc  = prometheus.NewDesc(namespace+"_shard_primary",
+	commandsDesc = prometheus.NewDesc(namespace+"_commands_total",
+		"Commands of clients.", []string{"command"}, nil)
+	primaryDesc = prometheus.NewDesc(namespace+"_shard_primary",
 		"1 if the shard has a primary that accepts commands.", []string{"shard"}, nil)
 )
 

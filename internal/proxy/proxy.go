@@ -3,6 +3,7 @@ package proxy
 import (
 	"cmp"
 	"context"
+	cryptorand "crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -41,6 +42,7 @@ type Proxy struct {
 	links  atomic.Int64
 	// nodeCalls has a place for each command to all nodes that is under way.
 	nodeCalls chan struct{}
+	absentKey string // a key that no node has; see session.wait
 	ids       atomic.Int64
 
 	// topoMu puts the topologies in order: it is held while one is taken over. Before all other locks.
@@ -79,6 +81,7 @@ func New(opt Options) (*Proxy, error) {
 		return nil, err
 	}
 	p := &Proxy{opt: opt, log: opt.Logger, unsaved: make(chan *topology.Cluster, 1)}
+	p.absentKey = "haypile-proxy-" + cryptorand.Text()
 	p.nodeCalls = make(chan struct{}, maxNodeCalls)
 	p.held.maxCount, p.held.maxBytes = int64(opt.MaxHeld), int64(opt.MaxHeldBytes)
 	p.mu.sessions = map[*session]struct{}{}

@@ -54,13 +54,15 @@ func testTable(t testing.TB) *command.Table {
 		}
 	}
 	add("MGET", "string", -2, read, command.RouteMultiShard, command.MergeKeyOrder, all)
-	add("MSET", "string", -3, write, command.RouteMultiShard, command.MergeAllSucceeded, command.Range(1, -1, 2, rw))
+	add("MSET", "string", -3, write, command.RouteMultiShard, command.MergeAllSucceeded,
+		command.Range(1, -1, 2, rw))
 	add("DEL", "generic", -2, write, command.RouteMultiShard, command.MergeSum, all)
 	add("EXISTS", "generic", -2, read, command.RouteMultiShard, command.MergeSum, all)
 	add("DBSIZE", "server", 1, read|command.WholeSpace, command.RouteAllShards, command.MergeSum)
 	add("KEYS", "generic", 2, command.ReadOnly|command.WholeSpace, command.RouteAllShards, command.MergeConcat)
-	add("FLUSHALL", "server", -1, command.Write|command.Exclusive, command.RouteAllShards, command.MergeAllSucceeded)
-	add("RANDOMKEY", "generic", 1, command.ReadOnly|command.Fast, command.RouteAllShards, command.MergeFirstNonNull)
+	add("FLUSHALL", "server", -1, command.Write|command.Exclusive, command.RouteAllShards,
+		command.MergeAllSucceeded)
+	add("RANDOMKEY", "generic", 1, read, command.RouteAllShards, command.MergeFirstNonNull)
 	add("SCAN", "generic", -2, command.ReadOnly|command.WholeSpace, command.RouteCursor, command.MergeNone)
 	add("CONFIG", "server", -2, command.Admin, command.RouteAllNodes, command.MergeAllSucceeded)
 	add("TIME", "server", 1, command.Fast, command.RouteAny, command.MergeNone)
@@ -69,6 +71,7 @@ func testTable(t testing.TB) *command.Table {
 	add("DEBUG", "server", -2, command.Admin, command.RouteAny, command.MergeNone)
 	add("BLPOP", "list", -3, command.Write|command.Blocking, command.RoutePinned, command.MergeNone,
 		command.Range(1, -2, 1, rw))
+	add("WAIT", "generic", 3, command.NoScript|command.Blocking, command.RoutePinned, command.MergeNone)
 	for _, name := range []string{"MULTI", "EXEC", "DISCARD", "UNWATCH"} {
 		add(name, "transactions", 1, command.Fast, command.RoutePinned, command.MergeNone)
 	}
@@ -192,6 +195,11 @@ func clusterOf(revision uint64, addrs ...string) *topology.Cluster {
 		c.Shards = append(c.Shards, sh)
 	}
 	return c
+}
+
+// routesOf is the routing of clusterOf, with shards that do nothing.
+func routesOf(addrs ...string) *routes {
+	return newRoutes(clusterOf(1, addrs...), func(id topology.ShardID) *shard { return &shard{id: id} })
 }
 
 type testProxy struct {

@@ -113,7 +113,8 @@ func subCommand(name string) (subKind, bool) {
 
 // assign finds the link that each name goes to. To unsubscribe, names that nobody subscribed to are left
 // out unless others go with them.
-func (u *subscriptions) assign(rt *routes, kind subKind, add bool, args [][]byte) (map[*link][]string, string) {
+func (u *subscriptions) assign(rt *routes, kind subKind, add bool,
+	args [][]byte) (map[*link][]string, string) {
 	out := map[*link][]string{}
 	if add {
 		for _, name := range args {
@@ -493,7 +494,8 @@ func (l *link) confirmation(raw []byte) bool {
 	l.mu.Lock()
 	if len(l.mu.pending) == 0 {
 		l.mu.Unlock()
-		l.u.s.p.log.Warn("confirmation without a subscription", "shard", l.shard.id, "reply", fmt.Sprintf("%.64q", raw))
+		l.u.s.p.log.Warn("confirmation without a subscription", "shard", l.shard.id,
+			"reply", fmt.Sprintf("%.64q", raw))
 		return true
 	}
 	p := l.mu.pending[0]

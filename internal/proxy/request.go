@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"bytes"
-
 	"haypile/internal/command"
 	"haypile/internal/resp"
 )
@@ -47,6 +45,8 @@ type request struct {
 	fix func([]byte) []byte
 	// refusedInside says that a command of a transaction was refused; EXEC then answers with an error.
 	refusedInside bool
+	// strict says that an error among the replies before the last is the client's reply.
+	strict bool
 }
 
 // bufferKeep is the largest buffer that a request keeps for the next one. Larger ones belong to the reply
@@ -83,33 +83,21 @@ const (
 	replyClosing  = "-ERR the proxy is shutting down\r\n"
 )
 
-// refusalCodes are the errors by which a node says that it did not execute the command and that another
-// node, or the same one later, will.
-var refusalCodes = [][]byte{
-	[]byte("-READONLY "), []byte("-LOADING "), []byte("-MASTERDOWN "), []byte("-UNBLOCKED force unblock"),
-	[]byte("-EXECABORT Transaction discarded because of: READONLY "),
-	[]byte("-EXECABORT Transaction discarded because of: LOADING "),
-	[]byte("-EXECABORT Transaction discarded because of: MASTERDOWN "),
-	[]byte("-" + resp.ExecAborted(resp.ErrReadOnly)), []byte("-" + resp.ExecAborted(resp.ErrLoading)),
-	[]byte("-" + resp.ExecAborted(resp.ErrMasterDown)), []byte("-" + resp.ExecAborted(resp.ErrLeaseLost)),
-}
+// refusals are the replies by which a node says that it did not execute the command and that another node,
+// or the same one later, will. Only these very words count: other errors with the same code can come after
+// the command was executed, of a script or of a primary that could not confirm a write.
+var refusals = func() map[string]bool {
+	all := map[string]bool{"-" + resp.ErrUnblockedRole + "\r\n": true}
+	for _, text := range []string{resp.ErrReadOnly, resp.ErrLeaseLost, resp.ErrLoading, resp.ErrMasterDown} {
+		all["-"+text+"\r\n"] = true
+		all["-"+resp.ExecAborted(text)+"\r\n"] = true
+		all["-EXECABORT Transaction discarded because of: "+text+"\r\n"] = true // Redis keeps the code word
+	}
+	return all
+}()
 
-// isRefusal reports whether the reply says that the node did not execute the command. A script can answer
-// with an error text of its own making after it has written, so only the node's exact words count there.
-func isRefusal(spec *command.Spec, reply []byte) bool {
-	if len(reply) == 0 || reply[0] != '-' {
-		return false
-	}
-	if spec != nil && spec.Group == "scripting" {
-		text := string(bytes.TrimSuffix(reply[1:], []byte("\r\n")))
-		return text == resp.ErrReadOnly || text == resp.ErrLoading
-	}
-	for _, code := range refusalCodes {
-		if bytes.HasPrefix(reply, code) {
-			return true
-		}
-	}
-	return false
+func isRefusal(reply []byte) bool {
+	return len(reply) > 0 && reply[0] == '-' && refusals[string(reply)]
 }
 
 // fan gathers the replies of the parts of one command. Guarded by session.mu.

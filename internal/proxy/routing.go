@@ -60,7 +60,8 @@ func newRoutes(c *topology.Cluster, shardOf func(topology.ShardID) *shard) *rout
 
 // locate finds the one shard that has all keys of a call; any_ if there are none or they cannot be told,
 // in which case the node says what is wrong with the arguments. keys is scratch space, returned for reuse.
-func (rt *routes) locate(spec *command.Spec, args [][]byte, keys []command.KeyRef) (int, []command.KeyRef, error) {
+func (rt *routes) locate(spec *command.Spec, args [][]byte,
+	keys []command.KeyRef) (int, []command.KeyRef, error) {
 	keys, err := spec.AppendKeys(keys[:0], args)
 	if err != nil || len(keys) == 0 {
 		return any_, keys, nil

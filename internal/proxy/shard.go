@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -91,7 +90,10 @@ func newShard(p *Proxy, id topology.ShardID) *shard {
 }
 
 func newTarget(s *shard, addr string, epoch topology.Epoch) *target {
-	t := &target{shard: s, addr: addr, epoch: epoch, since: time.Now(), pools: map[connKey]*pool{}, conns: map[*conn]struct{}{}}
+	t := &target{
+		shard: s, addr: addr, epoch: epoch, since: time.Now(),
+		pools: map[connKey]*pool{}, conns: map[*conn]struct{}{},
+	}
 	t.ctx, t.cancel = context.WithCancel(s.p.ctx)
 	return t
 }
@@ -139,13 +141,15 @@ func (s *shard) setPrimary(addr string, epoch topology.Epoch) {
 	s.pump()
 }
 
+const replyNoReplicas = "-" + resp.ErrNoReplicas + "\r\n"
+
 // settleTime is what the replicas of a new primary have to link to it.
 const settleTime = 2 * time.Second
 
-// lacksReplicas reports whether a reply says that the node did not execute a write for want of replicas, while
-// these may be on their way to a new primary.
+// lacksReplicas reports whether a reply says that the node did not execute a write for want of replicas,
+// while these may be on their way to a new primary.
 func (t *target) lacksReplicas(reply []byte) bool {
-	return bytes.HasPrefix(reply, []byte("-NOREPLICAS ")) && time.Since(t.since) < settleTime
+	return string(reply) == replyNoReplicas && time.Since(t.since) < settleTime
 }
 
 // suspendLocked lets nothing new be sent to the target.
@@ -481,7 +485,8 @@ func servesAsPrimary(ctx context.Context, cl *resp.Client) (bool, error) {
 		return false, err
 	}
 	ping, role := vs[0], vs[1]
-	return ping.Err() == nil && role.Err() == nil && len(role.Elems) > 0 && role.Elems[0].String() == "master", nil
+	serves := ping.Err() == nil && len(role.Elems) > 0 && role.Elems[0].String() == "master"
+	return serves, nil
 }
 
 // run watches over waiting requests: their time limits, and connections that could not be made.

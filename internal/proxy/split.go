@@ -94,6 +94,9 @@ func merge(policy command.Merge, replies [][]byte, orders [][]int, total int) []
 		var sum int64
 		return mergeInts(replies, func(n int64) { sum += n }, &sum)
 	case command.MergeMin:
+		if replies[0][0] == '*' {
+			return mergeMinEach(replies)
+		}
 		first, least := true, int64(0)
 		return mergeInts(replies, func(n int64) {
 			if first || n < least {
@@ -131,6 +134,34 @@ func mergeInts(replies [][]byte, add func(int64), result *int64) []byte {
 		add(n)
 	}
 	return append(strconv.AppendInt([]byte{':'}, *result, 10), '\r', '\n')
+}
+
+// mergeMinEach makes one array of several, of the smallest integer at each place.
+func mergeMinEach(replies [][]byte) []byte {
+	var least []int64
+	for i, r := range replies {
+		list, ok := elements(r)
+		if !ok || i > 0 && len(list) != len(least) {
+			return []byte(unmergeable)
+		}
+		for j, e := range list {
+			n, ok := intReply(e)
+			switch {
+			case !ok:
+				return []byte(unmergeable)
+			case i == 0:
+				least = append(least, n)
+			default:
+				least[j] = min(least[j], n)
+			}
+		}
+	}
+	w := resp.Writer{}
+	w.Array(len(least))
+	for _, n := range least {
+		w.Int(n)
+	}
+	return w.Buf
 }
 
 func mergeKeyOrder(replies [][]byte, orders [][]int, total int) []byte {
@@ -206,7 +237,7 @@ func mergeAnd(replies [][]byte) []byte {
 func isError(r []byte) bool { return len(r) > 0 && (r[0] == '-' || r[0] == '!') }
 
 func isNull(r []byte) bool {
-	return bytes.HasPrefix(r, []byte("$-1\r")) || bytes.HasPrefix(r, []byte("*-1\r")) || len(r) > 0 && r[0] == '_'
+	return len(r) > 0 && r[0] == '_' || string(r) == "$-1\r\n" || string(r) == "*-1\r\n"
 }
 
 func intReply(r []byte) (int64, bool) {

@@ -33,6 +33,8 @@ func (s *session) pinned(spec *command.Spec, args [][]byte) bool {
 		s.watch(spec, args)
 	case "unwatch":
 		s.unwatch(spec)
+	case "wait", "waitaof":
+		s.wait(spec, args)
 	case "subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe":
 		return s.subscription(spec, args)
 	default:

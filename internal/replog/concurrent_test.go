@@ -129,6 +129,10 @@ func TestConcurrentTruncate(t *testing.T) {
 	}
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
+	defer func() {
+		close(stop)
+		wg.Wait()
+	}()
 	for i := range 3 {
 		wg.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(i), 9))
@@ -176,8 +180,6 @@ func TestConcurrentTruncate(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	close(stop)
-	wg.Wait()
 	checkStream(t, "in the end", 0, replayAll(t, l, 0))
 }
 

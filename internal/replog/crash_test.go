@@ -210,6 +210,50 @@ func twoUnsealed(t *testing.T) (mem *disk.Mem, synced, end Offset) {
 	return mem, synced, end
 }
 
+// TestCrashWhileClosing takes the power away at every step of Close: a footer never stands over bytes that
+// are not there.
+func TestCrashWhileClosing(t *testing.T) {
+	for seed := range uint64(20) {
+		for step, last := 0, false; !last; step++ {
+			what := fmt.Sprintf("seed %d step %d", seed, step)
+			rng := rand.New(rand.NewPCG(seed, uint64(step)))
+			mem := disk.NewMem()
+			faults := disk.NewFaults(mem)
+			l := mustCreate(t, testOptions(faults), 0)
+			r := l.BeginReign()
+			for range 20 {
+				mustAppend(t, l, r, 700)
+			}
+			l.sealers.Wait()
+			synced, end := l.Synced(), l.End()
+			var crashed *disk.Mem
+			left := step
+			faults.Before(func(disk.Op, string) error {
+				if left == 0 {
+					crashed = mem.CrashClone(rng, rng.Float64())
+				}
+				left--
+				return nil
+			})
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if last = crashed == nil; last {
+				crashed, synced = mem.CrashClone(rng, 0), end
+			}
+			l, _, err := Open(testOptions(crashed))
+			if err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			if l.End() < synced || l.End() > end {
+				t.Fatalf("%s: end %d, synced %d of %d", what, l.End(), synced, end)
+			}
+			checkStream(t, what, 0, replayAll(t, l, 0))
+			l.Close()
+		}
+	}
+}
+
 // TestDamage flips one byte in every region of a log and expects the right verdict.
 func TestDamage(t *testing.T) {
 	opt := testOptions(disk.NewMem())

@@ -166,6 +166,7 @@ func (f *follower) Rewind(ctx context.Context, fork replog.Offset, _ *replicatio
 		if err := s.replay(); err != nil {
 			return err
 		}
+		s.fillFilter()
 		return s.x.SetRole(func() (exec.Role, error) { return s.replicaRole(), nil })
 	})
 }
@@ -239,6 +240,7 @@ func (f *follower) Install(ctx context.Context, m replication.Meta) error {
 		s.role.applier = s.x.NewApplier()
 		s.role.applier.OnError = s.applyError
 		s.publishState(func(n *nodeState) { n.pending, n.failed = false, "" })
+		s.fillFilter()
 		s.feeds.DisconnectAll(replication.ErrDisconnected)
 		s.dataMu.Lock()
 		defer s.dataMu.Unlock()

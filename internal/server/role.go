@@ -201,8 +201,24 @@ func (s *Server) readyLocked() error {
 			return err
 		}
 		s.markSettled()
+		s.fillFilter()
 	}
 	return nil
+}
+
+// fillFilter makes the store's filter of absent rows ready in the background.
+func (s *Server) fillFilter() {
+	store := s.role.data.data.Store
+	s.spawn(func() {
+		s.dataMu.RLock()
+		defer s.dataMu.RUnlock()
+		if s.state.Load().data.data.Store != store {
+			return
+		}
+		if err := store.FillFilter(s.ctx); err != nil && s.ctx.Err() == nil {
+			s.log.Warn("filling the filter of absent rows", "err", err)
+		}
+	})
 }
 
 // openLocked makes this node the primary of a new reign: everything in its log is applied, the lineage is on

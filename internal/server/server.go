@@ -200,6 +200,9 @@ func (s *Server) Start() (err error) {
 	if err := s.startAgent(); err != nil {
 		return err
 	}
+	if err := s.startMetrics(); err != nil {
+		return fmt.Errorf("listen for metrics: %w", err)
+	}
 	if err := s.openPair(); err != nil {
 		return err
 	}
