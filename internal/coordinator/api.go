@@ -258,7 +258,7 @@ func (c *Coordinator) SetPriority(ctx context.Context, shard topology.ShardID, i
 // Failover replaces the primary without asking it, as if it were dead; it returns when that is done.
 func (c *Coordinator) Failover(ctx context.Context, shard topology.ShardID) error {
 	return c.askFor(ctx, shard, func(rec Record, v *View) (Plan, error) {
-		p, ok := failoverPlan(rec, v, "operator", false, len(rec.Shard.Nodes) > 1)
+		p, ok := failoverPlan(rec, v, byOperator, false, len(rec.Shard.Nodes) > 1)
 		if !ok {
 			return p, fmt.Errorf("%w: shard %s has no other node that can be promoted", ErrInvalid, shard)
 		}

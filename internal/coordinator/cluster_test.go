@@ -480,6 +480,9 @@ func TestForcedFailover(t *testing.T) {
 			t.Fatalf("primary is %s", w.primary())
 		}
 		w.until("old primary attached", 2*time.Second, w.allAttached)
+		// What an operator does holds back no automatic failover.
+		w.nodes["b"].Freeze(true)
+		w.until("replaced for silence", 3*time.Second, func() bool { return w.primary() == "a" })
 	})
 }
 

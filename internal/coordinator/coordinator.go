@@ -347,7 +347,7 @@ func (c *Coordinator) finish(r *running) {
 	case r.err != nil && !errors.Is(r.err, ErrGivenUp):
 		c.log.Warn("plan ended", "plan", r.run.plan.ID, "err", r.err)
 		c.retryAt[r.key] = time.Now().Add(retryPause)
-	case r.run.plan.Kind == Failover && r.run.plan.From != "":
+	case r.run.plan.Kind == Failover && r.run.plan.From != "" && r.run.plan.Reason != byOperator:
 		c.fleet.failedOver(r.shard)
 	}
 }

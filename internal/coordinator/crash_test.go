@@ -109,8 +109,8 @@ func TestDashboardDiesAtEveryStep(t *testing.T) {
 	}
 }
 
-// TestChosenNodeVanishesWithTheDashboard: the node was told to open, the dashboard died before it knew, and the
-// next one can't reach the node, but clients can. Someone else is promoted, in an epoch of its own.
+// TestChosenNodeVanishesWithTheDashboard: the node was told to open, the dashboard died before it knew, and
+// the next one can't reach the node, but clients can. Someone else is promoted, in an epoch of its own.
 func TestChosenNodeVanishesWithTheDashboard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "a", "b", "c")

@@ -30,6 +30,9 @@ func PlanFor(p Problem, v *View, st *State) (Plan, bool) {
 	}
 }
 
+// byOperator is the reason of a plan that somebody has asked for. It doesn't count for the brake.
+const byOperator = "operator"
+
 // failoverPlan replaces the primary. Members that may have a lease are suspects unless the primary is known
 // to be dead. avoid keeps the old primary from being chosen again.
 func failoverPlan(rec Record, v *View, reason string, dead, avoid bool) (Plan, bool) {
@@ -102,7 +105,7 @@ func SwitchoverPlan(rec Record, v *View, to topology.NodeID, cfg Config) (Plan, 
 			others = append(others, n.ID)
 		}
 	}
-	return Plan{Kind: Switchover, Shard: s.ID, Reason: "operator", Epoch: NextEpoch(rec, v), From: s.Primary,
+	return Plan{Kind: Switchover, Shard: s.ID, Reason: byOperator, Epoch: NextEpoch(rec, v), From: s.Primary,
 		Suspects: []topology.NodeID{s.Primary, ch.Target}, Target: ch.Target, Steps: []Step{
 			{StepPark, []topology.NodeID{s.Primary}}, {StepReady, []topology.NodeID{ch.Target}},
 			{StepYield, []topology.NodeID{s.Primary}}, {StepOpen, []topology.NodeID{ch.Target}}, {StepPublish, nil},

@@ -100,8 +100,9 @@ func mutate[T any](a *api, f func(context.Context, *http.Request, T) (any, error
 			out, err = f(ctx, r, body)
 			cancel()
 		}
-		a.log.Info("audit", "remote", r.RemoteAddr, "method", r.Method, "path", r.URL.Path,
-			"body", fmt.Sprintf("%+v", body), "err", err)
+		asked, _ := json.Marshal(body)
+		a.log.Info("audit", "remote", r.RemoteAddr, "method", r.Method, "path", r.URL.Path, "body", string(asked),
+			"err", err)
 		if err != nil {
 			a.fail(w, err)
 			return

@@ -23,7 +23,7 @@ var (
 	upDesc       = desc("node_up", "1 if the node's agent is connected.", "shard", "node")
 	ageDesc      = desc("node_report_age_seconds", "Age of the node's last report.", "shard", "node")
 	offsetDesc   = desc("node_log_end_bytes", "End of the node's log.", "shard", "node")
-	lagDesc      = desc("node_lag_bytes", "Bytes of its primary's log that the node has not yet.", "shard", "node")
+	lagDesc      = desc("node_lag_bytes", "Bytes of the log that the node lacks.", "shard", "node")
 	leaseDesc    = desc("node_lease_seconds", "What remains of the primary's lease.", "shard", "node")
 	keysDesc     = desc("node_keys", "Keys of the node.", "shard", "node")
 	problemsDesc = desc("problems", "Present problems by code.", "shard", "code")

@@ -73,7 +73,7 @@ func (d *Drill) Round(ctx context.Context, ev Event) (Round, error) {
 	t := Measure(sc.load.clients(), sc.event, sc.safe, end)
 	r.FirstAccepted, r.Gap, r.WorstClient = Span(t.FirstAccepted), Span(t.Gap), Span(t.WorstClient)
 	r.Load, r.Errors = Span(end), sc.load.failures()
-	d.inspect(ctx, sc, &r)
+	d.inspect(ctx, sc, &r, int64(t.Acked))
 	r.judge(Rules{d.opt.Limit, d.opt.AllowLoss})
 	return r, ctx.Err()
 }
@@ -124,10 +124,10 @@ func (d *Drill) scene(shard topology.Shard) *scene {
 	return sc
 }
 
-func (d *Drill) infos(ctx context.Context, nodes []node) (map[topology.NodeID]Info, error) {
+func (d *Drill) infos(ctx context.Context, nodes []node, sections ...any) (map[topology.NodeID]Info, error) {
 	infos := map[topology.NodeID]Info{}
 	for _, n := range nodes {
-		info, err := n.info(ctx)
+		info, err := n.info(ctx, sections...)
 		if err != nil {
 			return nil, err
 		}
@@ -219,37 +219,35 @@ type comeback struct {
 func (d *Drill) awaitReturn(ctx context.Context, sc *scene, killed time.Time) comeback {
 	back := comeback{restarted: Never, returned: Never}
 	runID := sc.before[sc.old.ID]["run_id"]
-	// What the survivors have counted until the old primary is back belongs to the other replicas.
-	var atRestart map[topology.NodeID]Info
+	// What the survivors had counted when the killed node was last seen down belongs to the other replicas.
+	counted := sc.before
 	back.err = until(ctx, d.opt.ReturnLimit, func(ctx context.Context) error {
-		info, err := sc.old.info(ctx)
-		if err != nil {
-			return fmt.Errorf("the killed node has not come back: %w", err)
+		now, countErr := d.infos(ctx, sc.others, "stats")
+		info, err := sc.old.info(ctx, "server")
+		if err == nil && info["run_id"] != runID {
+			return nil
 		}
-		if info["run_id"] == runID {
-			return fmt.Errorf("the killed node has not come back")
+		if countErr == nil {
+			counted = now
 		}
-		return nil
+		return errors.New("the killed node has not come back")
 	})
 	if back.err != nil {
 		return back
 	}
 	back.restarted = time.Since(killed)
-	if atRestart, back.err = d.infos(ctx, sc.others); back.err != nil {
-		return back
-	}
 	back.err = d.awaitLinked(ctx, sc, &back)
 	if back.err != nil {
 		return back
 	}
 	back.returned = time.Since(killed)
-	info, err := sc.find(back.to).info(ctx)
+	info, err := sc.find(back.to).info(ctx, "stats")
 	if err != nil {
 		back.err = err
 		return back
 	}
-	back.others = resyncs(sc.before[back.to], atRestart[back.to])
-	back.old = resyncs(atRestart[back.to], info)
+	back.others = resyncs(sc.before[back.to], counted[back.to])
+	back.old = resyncs(counted[back.to], info)
 	return back
 }
 
@@ -267,7 +265,7 @@ func (d *Drill) awaitLinked(ctx context.Context, sc *scene, back *comeback) erro
 		if !ok {
 			return fmt.Errorf("shard %s has no primary", shard.ID)
 		}
-		info, err := sc.old.info(ctx)
+		info, err := sc.old.info(ctx, "replication")
 		if err != nil {
 			return err
 		}
@@ -313,7 +311,7 @@ func (d *Drill) switchOver(ctx context.Context, sc *scene, r *Round) error {
 		return err
 	}
 	r.To, r.Epoch, r.Returned = back.to, back.epoch, Span(time.Since(began))
-	info, err := sc.find(back.to).info(ctx)
+	info, err := sc.find(back.to).info(ctx, "stats")
 	if err != nil {
 		return err
 	}
@@ -322,8 +320,8 @@ func (d *Drill) switchOver(ctx context.Context, sc *scene, r *Round) error {
 	return nil
 }
 
-// inspect compares the nodes and reads everything back.
-func (d *Drill) inspect(ctx context.Context, sc *scene, r *Round) {
+// inspect compares the nodes and reads everything back, of which so many were acknowledged.
+func (d *Drill) inspect(ctx context.Context, sc *scene, r *Round, acked int64) {
 	if ctx.Err() != nil {
 		return
 	}
@@ -339,6 +337,8 @@ func (d *Drill) inspect(ctx context.Context, sc *scene, r *Round) {
 	d.opt.Progress("reading every write back")
 	if r.Verdict, err = readBack(ctx, d.opt, mine); err != nil {
 		r.fault("reading back: %v", err)
+	} else if r.Verdict.Acked != acked {
+		r.fault("the drill is wrong: %d writes were acknowledged and %d were read back", acked, r.Verdict.Acked)
 	}
 }
 

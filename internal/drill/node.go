@@ -86,8 +86,9 @@ func (n node) do(ctx context.Context, timeout time.Duration, args ...any) (resp.
 	return v, nil
 }
 
-func (n node) info(ctx context.Context) (Info, error) {
-	v, err := n.do(ctx, nodeTimeout, "INFO")
+// info is what INFO says, of the sections or of the default ones.
+func (n node) info(ctx context.Context, sections ...any) (Info, error) {
+	v, err := n.do(ctx, nodeTimeout, append([]any{"INFO"}, sections...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +191,7 @@ func sameOffset(ctx context.Context, nodes []node) error {
 	same := true
 	first := int64(-1)
 	for _, n := range nodes {
-		info, err := n.info(ctx)
+		info, err := n.info(ctx, "replication")
 		if err != nil {
 			return err
 		}

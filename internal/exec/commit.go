@@ -217,5 +217,9 @@ func (x *Executor) SelectNext() { x.commit.logDB = -1 }
 // LogDB is the database selected at the log's end. REQUIRES: the caller is the only one that appends.
 func (x *Executor) LogDB() int { return max(0, x.commit.logDB) }
 
-// SetLogDB follows what a link appended. REQUIRES: as LogDB.
-func (x *Executor) SetLogDB(db int) { x.commit.logDB = db }
+// Advance notes that the log is applied up to end, where db is selected, although nothing in it carried
+// data. REQUIRES: as LogDB.
+func (x *Executor) Advance(end replog.Offset, db int) {
+	x.Store().Advance(int64(end), db)
+	x.commit.logDB = db
+}

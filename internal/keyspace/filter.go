@@ -95,10 +95,17 @@ func (l *filterLayer) add(hash uint64) {
 }
 
 // absent reports that the row certainly does not exist.
-func (f *rowFilter) absent(hash uint64) bool { return f.ready.Load() && !f.contains(hash) }
+func (f *rowFilter) absent(hash uint64) bool {
+	if !f.ready.Load() {
+		return false
+	}
+	// A filter that has just given up has no layers, and says nothing.
+	layers := *f.layers.Load()
+	return len(layers) > 0 && !containedIn(layers, hash)
+}
 
-func (f *rowFilter) contains(hash uint64) bool {
-	for _, l := range *f.layers.Load() {
+func containedIn(layers []*filterLayer, hash uint64) bool {
+	for _, l := range layers {
 		if l.has(hash) {
 			return true
 		}
@@ -112,7 +119,7 @@ func (f *rowFilter) add(hash uint64) {
 	if len(layers) == 0 {
 		return
 	}
-	if f.contains(hash) {
+	if containedIn(layers, hash) {
 		return
 	}
 	newest := layers[len(layers)-1]

@@ -476,6 +476,9 @@ func (m *modelTest) crash() {
 		m.t.Fatalf("after a crash at %d the offset is %d, which never was", lost, m.offset)
 	}
 	m.state = state
+	if m.rng.IntN(2) == 0 {
+		m.check(m.store.FillFilter(context.Background()))
+	}
 	m.verify()
 	m.history = map[int64]model{m.offset: state}
 }

@@ -31,6 +31,8 @@ type LinkConfig struct {
 	AnnouncePort int
 	// Timeout ends a connection on which nothing is received.
 	Timeout time.Duration
+	// Changed, if set, is called when the link comes up or is lost; it must not block.
+	Changed func()
 	// MaxBackoff bounds the wait between attempts; 0 is one second.
 	MaxBackoff time.Duration
 	// MaxUnit bounds one command or transaction of the stream, in bytes; 0 is 1 GiB.
@@ -167,13 +169,17 @@ func (l *Link) Status() LinkStatus {
 
 func (l *Link) setState(s LinkState) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	changed := l.mu.state != s
 	if s == LinkConnected {
 		l.mu.downSince, l.mu.err = time.Time{}, nil
 	} else if l.mu.downSince.IsZero() {
 		l.mu.downSince = time.Now()
 	}
 	l.mu.state = s
+	l.mu.Unlock()
+	if changed && l.cfg.Changed != nil {
+		l.cfg.Changed()
+	}
 }
 
 // run connects again and again.

@@ -26,7 +26,7 @@ func (a agentNode) Report() topology.NodeReport {
 	r := topology.NodeReport{
 		RunID: s.runID, Version: s.opt.Version, Addr: s.Addr(), Role: topology.RoleReplica, Pending: n.pending,
 		Managed: n.lineage.Managed, Epoch: topology.Epoch(n.epoch), Promised: topology.Epoch(s.promised.Load()),
-		LogEpoch: topology.Epoch(n.epoch), ReplID: n.lineage.ReplID(), Priority: int(s.cfg.Int(option.ReplicaPriority)),
+		LogEpoch: topology.Epoch(logEpoch(n.lineage)), ReplID: n.lineage.ReplID(), Priority: int(s.cfg.Int(option.ReplicaPriority)),
 		DiskFull: s.x.DiskFull(), Failed: n.failed, Parked: s.x.Parked(),
 	}
 	if n.primary {

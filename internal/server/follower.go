@@ -94,16 +94,13 @@ func (f *follower) Append(b *replication.Batch) error {
 
 // Apply implements replication.Follower.
 func (f *follower) Apply(b *replication.Batch) error {
-	if len(b.Units) == 0 {
-		f.s.x.SetLogDB(b.EndDB)
-		return nil
-	}
 	err := f.s.role.applier.Apply(unitsOf(b))
 	if err != nil {
 		f.s.setFailed("the replication stream could not be applied: " + err.Error())
 		return err
 	}
-	f.s.x.SetLogDB(b.EndDB)
+	// PINGs and the like carry no data, but what is behind them is applied.
+	f.s.x.Advance(b.End, b.EndDB)
 	return nil
 }
 

@@ -242,7 +242,7 @@ func (s *Server) openLocked(epoch topology.Epoch) error {
 			return exec.Role{}, err
 		}
 		s.promised.Store(max(s.promised.Load(), l.PromisedEpoch))
-		s.role.reign = log.BeginReign()
+		s.role.reign, s.role.epoch = log.BeginReign(), uint64(epoch)
 		s.x.SelectNext()
 		after = func() { s.feeds.DisconnectAll(replication.ErrDisconnected) }
 		return exec.Role{Writable: true, Reign: s.role.reign}, nil
@@ -280,6 +280,7 @@ func (s *Server) followLocked(addr string, epoch topology.Epoch) error {
 		}
 		s.promised.Store(max(s.promised.Load(), l.PromisedEpoch))
 		s.role.reign = s.role.data.data.Log.BeginReign()
+		s.role.epoch = max(s.role.epoch, uint64(epoch))
 		return s.replicaRole(), nil
 	})
 	if err != nil {
@@ -291,13 +292,21 @@ func (s *Server) followLocked(addr string, epoch topology.Epoch) error {
 	s.publishState(func(n *nodeState) { n.primary = false })
 	cfg := replication.LinkConfig{Host: host, Port: port, User: s.cfg.String(option.MasterUser),
 		Password: s.cfg.String(option.MasterAuth), AnnounceIP: s.cfg.String(option.ReplicaAnnounceIP),
-		AnnouncePort: s.announcedPort(), Timeout: s.cfg.Duration(option.ReplTimeout), Logger: s.log, Dial: dialPrimary}
+		AnnouncePort: s.announcedPort(), Timeout: s.cfg.Duration(option.ReplTimeout), Logger: s.log, Dial: dialPrimary,
+		Changed: s.kick}
 	s.role.applier = s.x.NewApplier()
 	s.role.applier.OnError = s.applyError
 	s.role.link = replication.StartLink(cfg, &follower{s: s})
 	s.publishState(func(*nodeState) {})
 	s.log.Info("following", "primary", addr, "epoch", epoch)
 	return nil
+}
+
+// kick tells the dashboards at once that something changed.
+func (s *Server) kick() {
+	if s.agent != nil {
+		s.agent.Kick()
+	}
 }
 
 func dialPrimary(ctx context.Context, addr string) (net.Conn, error) {

@@ -39,7 +39,6 @@ import (
 	"haypile/internal/replog"
 	"haypile/internal/session"
 	"haypile/internal/storage"
-	"haypile/internal/topology"
 )
 
 // Options are what a node needs besides its configuration. The zero value is a real process.
@@ -84,6 +83,8 @@ type Server struct {
 		lineage replog.Lineage
 		data    pair
 		reign   replog.Reign
+		// epoch is that of the last order to open or to follow.
+		epoch uint64
 		link    *replication.Link
 		applier *exec.Applier
 		sync    *datadir.Pair // a full sync is being received into it
@@ -373,9 +374,7 @@ func (s *Server) fatal(msg string, err error) {
 func (s *Server) publishState(f func(n *nodeState)) {
 	n := *s.state.Load()
 	n.lineage, n.data, n.link = s.role.lineage, s.role.data, s.role.link
-	if k := len(n.lineage.Reigns); k > 0 {
-		n.epoch = n.lineage.Reigns[k-1].Epoch
-	}
+	n.epoch = max(s.role.epoch, logEpoch(n.lineage))
 	f(&n)
 	s.state.Store(&n)
 	if s.agent != nil {
@@ -400,4 +399,10 @@ func (s *Server) nodeID() string {
 	return s.runID
 }
 
-func (s *Server) epochOf(n *nodeState) topology.Epoch { return topology.Epoch(n.epoch) }
+// logEpoch is the epoch of the newest reign of a log, 0 if it has none.
+func logEpoch(l replog.Lineage) uint64 {
+	if k := len(l.Reigns); k > 0 {
+		return l.Reigns[k-1].Epoch
+	}
+	return 0
+}
