@@ -48,9 +48,9 @@ var hashCommands = []*Command{
 		"O(N) fields", "Answers the values of all fields of a hash.", hVals).differs(hashOrder),
 	hashFamily.command("HRANDFIELD", "6.2.0", -2, command.ReadOnly, oneKey(accessGet),
 		"HRANDFIELD key [count [WITHVALUES]]",
-		"O(1) for every field wanted; O(N) fields of the hash when more than an eighth of them is wanted.",
+		"O(1) for every field wanted; O(N) fields of the hash if that is less.",
 		"Answers fields of a hash chosen at random.", hRandField).
-		differs("A negative count below -16777216 is refused, to bound the reply."),
+		differs("A negative count below -1048576 is refused, to bound the reply."),
 	hashFamily.command("HSCAN", "2.8.0", -3, command.ReadOnly, oneKey(accessGet),
 		"HSCAN key cursor [MATCH pattern] [COUNT count]", "O(COUNT) for every call",
 		"Walks the fields of a hash in steps.", hScan),

@@ -11,7 +11,7 @@ import (
 )
 
 // maxRepeated bounds how many fields, some of them again and again, one HRANDFIELD may answer.
-const maxRepeated = 1 << 24
+const maxRepeated = 1 << 20
 
 func hRandField(c *Call) error {
 	if len(c.Args) == 2 {

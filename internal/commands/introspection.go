@@ -280,8 +280,21 @@ func commandKeys(c *Call, withFlags bool) error {
 		}
 		c.Out.Bulk(args[r.Pos])
 		if withFlags {
-			statuses(c.Out, r.Access.Names())
+			statuses(c.Out, accessOf(s, args, r.Access).Names())
 		}
 	}
 	return nil
+}
+
+// accessOf settles flags that depend on arguments: of SET, which reads the old value only with GET.
+func accessOf(s *command.Spec, args [][]byte, a command.Access) command.Access {
+	if s.Name != "SET" {
+		return a
+	}
+	for _, w := range args[3:] {
+		if EqualWord(w, "GET") {
+			return command.AccessRW | command.AccessRead | command.AccessUpdate
+		}
+	}
+	return command.AccessOW | command.AccessUpdate
 }

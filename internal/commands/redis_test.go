@@ -755,3 +755,42 @@ func TestRandomAgainstRedis(t *testing.T) {
 	}
 	p.sameDigest()
 }
+
+// TestFloatsAgainstRedis compares sums of random numbers digit by digit: C's long double has 64 bits.
+func TestFloatsAgainstRedis(t *testing.T) {
+	p := newPair(t)
+	rng := rand.New(rand.NewPCG(3, 1))
+	digits := func(n int) string {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte('0' + rng.IntN(10))
+		}
+		return string(b)
+	}
+	number := func() string {
+		s := []string{"", "-", "+"}[rng.IntN(3)]
+		switch rng.IntN(4) {
+		case 0:
+			s += fmt.Sprintf("0x%x.%xp%d", rng.Uint64(), rng.Uint64N(1<<20), rng.IntN(200)-100)
+		case 1:
+			s += digits(rng.IntN(30) + 1)
+		default:
+			s += digits(rng.IntN(12)+1) + "." + digits(rng.IntN(25))
+		}
+		if rng.IntN(4) == 0 && !strings.Contains(s, "x") {
+			s += fmt.Sprintf("e%d", rng.IntN(80)-40)
+		}
+		return s
+	}
+	for range 3000 {
+		p.same("SET", "k", number())
+		p.same("INCRBYFLOAT", "k", number())
+		p.same("HINCRBYFLOAT", "h", "f", number())
+		if rng.IntN(5) == 0 {
+			p.same("DEL", "h")
+		}
+		if t.Failed() {
+			t.FailNow()
+		}
+	}
+}

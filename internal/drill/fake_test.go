@@ -139,7 +139,7 @@ type fakeCluster struct {
 	writes  int
 	// meddle, if set, takes the place of a write's ordinary execution; it holds mu.
 	meddle func(c *fakeCluster, w *resp.Writer, args []string) error
-	// inFlight holds the writes that wait for a primary; closed when there is one.
+	// opened is closed when there is a primary again: the front holds requests until then.
 	opened chan struct{}
 }
 

@@ -59,9 +59,9 @@ const (
 func (a *Applier) Apply(units []Unit) error {
 	s := a.s
 	s.Tick(time.Now())
+	s.x.latch.RLock()
 	t := s.txn()
 	t.Reset()
-	s.x.latch.RLock()
 	defer func() {
 		s.held.Release()
 		s.x.latch.RUnlock()
@@ -201,12 +201,12 @@ func (x *Executor) Expire(ctx context.Context, s *Session, limit int) (int, erro
 		}
 		if !s.open {
 			x.latch.RLock()
-			if !x.Role().Writable {
+			if !x.Role().Writable || x.Parked() { // see Session.enter
 				x.latch.RUnlock()
 				return 0, nil
 			}
 			s.txn().Reset()
-			s.open, s.wrote = true, 0
+			s.open, s.wrote, s.keyed, s.first = true, 0, true, 0
 			s.held.Acquire(s.want)
 		}
 		s.tx.Begin(keyspace.ModeWrite, k.DB, now.UnixMilli())
@@ -215,11 +215,9 @@ func (x *Executor) Expire(ctx context.Context, s *Session, limit int) (int, erro
 			return 0, err
 		}
 		if s.wrote++; s.wrote >= maxJoined {
-			s.wrote = 0
 			s.commitOpen()
 		}
 	}
-	s.wrote = 0
 	s.commitOpen()
 	s.marks = s.marks[:0]
 	x.Stats.ExpireCycles.Add(1)

@@ -112,11 +112,9 @@ func (c *committer) lead() {
 		c.commit(group[:n])
 		group = group[n:]
 	}
-	own := c.group[0]
-	for _, k := range c.group[1:] {
+	for _, k := range c.group[1:] { // the first is the leader's own
 		k.wake <- false
 	}
-	_ = own
 	c.mu.Lock()
 	var next *ticket
 	if len(c.mu.queue) > 0 {
@@ -172,6 +170,9 @@ func (c *committer) append(group []*ticket) (end replog.Offset, db int, err erro
 	start := log.End()
 	if len(stream) == 0 {
 		return start, db, nil
+	}
+	if x.leaseOver() { // since the commands were admitted: waiting for locks takes time
+		return start, db, commands.Error(resp.ErrLeaseLost)
 	}
 	if end, err = log.Append(x.Role().Reign, max(0, c.logDB), stream); err != nil {
 		return end, db, err

@@ -82,6 +82,9 @@ type Executor struct {
 	diskFull atomic.Bool
 	failed   atomic.Pointer[commands.Error]
 	expiry   atomic.Bool // active expiry and expiry on access are on
+	// ended counts how often this node has stopped being primary: a reply that waited for durability promises
+	// nothing if that happened meanwhile, because what stands in the log at its offset may be another's.
+	ended    atomic.Uint64
 	Monitors atomic.Int64
 
 	commit committer
@@ -142,6 +145,9 @@ func (x *Executor) SetRole(f func() (Role, error)) error {
 	if err != nil {
 		return err
 	}
+	if x.Role().Writable && !r.Writable {
+		x.ended.Add(1)
+	}
 	x.role.Store(&r)
 	return nil
 }
@@ -196,6 +202,9 @@ type Session struct {
 	tx    *keyspace.Txn
 	open  bool // a write transaction is open: latch held shared
 	wrote int  // commands in it
+	keyed bool // one of them writes keys, and does not only publish
+	first int  // its first mark
+	from  int  // where in Out the reply of the command being run begins
 	held  keyspace.Held
 	call  commands.Call
 	refs  []command.KeyRef
@@ -205,14 +214,20 @@ type Session struct {
 	marks   []mark
 	waitEnd replog.Offset // replies wait for the log up to here
 	strict  bool          // and for fsync or replicas
+	reign   uint64        // Executor.ended when strict was set
 
 	multi multiState
 	watch watchState
 	timer commandTimer
 }
 
-// mark is where in Out the reply of a write command stands that may still have to become an error.
-type mark struct{ from, to int }
+// mark is where in Out the reply of a write command stands that may still have to become an error. read marks
+// that of a reading command in an open transaction, whose changes it may have seen: it becomes an error only
+// if the transaction does not commit.
+type mark struct {
+	from, to int
+	read     bool
+}
 
 // NewSession makes the gate's side of a connection. ctx ends with the connection.
 func (x *Executor) NewSession(ctx context.Context, c *commands.Client) *Session {
@@ -246,7 +261,8 @@ func (s *Session) release() {
 var txnPool sync.Pool
 
 func (s *Session) txn() *keyspace.Txn {
-	if s.tx == nil {
+	// Another store may have come into service since the last command.
+	if s.tx == nil || !s.tx.Of(s.x.Store()) {
 		if t, ok := txnPool.Get().(*keyspace.Txn); ok && t.Of(s.x.Store()) {
 			s.tx = t
 		} else {
@@ -262,7 +278,7 @@ func (s *Session) Do(args [][]byte) {
 	x := s.x
 	s.timer.begin()
 	cmd, sub := x.find(args)
-	from := len(s.Out.Buf)
+	s.from = len(s.Out.Buf)
 	if cmd == nil && isHTTP(args[0]) {
 		// A browser was made to talk to us: nothing of what follows may be taken for commands.
 		x.Logger.Warn("HTTP request on the client port, closing", "addr", s.Client.Addr)
@@ -273,27 +289,29 @@ func (s *Session) Do(args [][]byte) {
 		if cmd != nil {
 			s.target(cmd, sub).Stats.Rejected.Add(1)
 		}
-		if s.multi.on && cmd != nil && cmd.Name == "EXEC" {
+		if cmd != nil && cmd.Name == "EXEC" {
 			refusal = commands.Error(resp.ExecAborted(string(refusal)))
 			s.endMulti()
 			s.unwatch()
 		}
 		s.abortMulti(cmd)
 		s.fail(refusal)
-		s.shown(from)
+		s.shown()
 		return
 	}
 	cmd = s.target(cmd, sub)
 	if s.multi.on && !runsInMulti(cmd) {
 		s.call.Cmd = cmd
 		s.enqueue(cmd, args)
-		s.shown(from)
+		s.shown()
 		return
 	}
 	x.monitor(s, cmd, args)
-	s.waitPaused(cmd)
+	if !s.waitPaused(cmd) {
+		return
+	}
 	s.dispatch(cmd, args)
-	s.shown(from)
+	s.shown()
 }
 
 // monitor shows a command to those in MONITOR.
@@ -378,34 +396,29 @@ func (s *Session) dispatch(cmd *commands.Command, args [][]byte) {
 }
 
 // runRead runs a command that reads keys: under their locks, shared. Inside an open transaction it sees
-// that transaction's changes.
+// that transaction's changes. It deletes no key that is past its deadline, for it may share the key's lock.
+// What WATCH is told of begins with the watch, so earlier changes of its own pipeline commit first.
 func (s *Session) runRead(cmd *commands.Command, args [][]byte) {
 	whole := cmd.Flags&command.WholeSpace != 0
 	s.wants(cmd, args, true)
-	if s.open && (whole || !s.held.TryAcquire(s.want)) {
+	if s.open && (whole || cmd.Name == "WATCH" || !s.held.TryAcquire(s.want)) {
 		s.commitOpen()
 	}
 	if s.open {
-		s.tx.Begin(s.mode(keyspace.ModeWrite), s.Client.DB, s.timer.nowMillis())
+		s.tx.Begin(keyspace.ModeRead, s.Client.DB, s.timer.nowMillis())
+		from := len(s.Out.Buf)
 		s.invoke(cmd, args)
+		s.marks = append(s.marks, mark{from, len(s.Out.Buf), true})
 		return
 	}
 	s.x.latch.RLock()
 	s.held.Acquire(s.want)
 	t := s.txn()
 	t.Reset()
-	t.Begin(s.mode(keyspace.ModeRead), s.Client.DB, s.timer.nowMillis())
+	t.Begin(keyspace.ModeRead, s.Client.DB, s.timer.nowMillis())
 	s.invoke(cmd, args)
 	s.held.Release()
 	s.x.latch.RUnlock()
-}
-
-// mode turns expiry on access off where DEBUG SET-ACTIVE-EXPIRE 0 asks for it: hidden keys stay hidden.
-func (s *Session) mode(m keyspace.Mode) keyspace.Mode {
-	if m == keyspace.ModeWrite && !s.x.Role().Writable {
-		return keyspace.ModeRead
-	}
-	return m
 }
 
 // runWrite joins the command to the open transaction, or opens one.
@@ -415,6 +428,9 @@ func (s *Session) runWrite(cmd *commands.Command, args [][]byte) {
 		s.commitOpen()
 	}
 	if !s.open {
+		if !s.enter(cmd, false) {
+			return
+		}
 		if refusal := s.openWrite(cmd); refusal != "" {
 			cmd.Stats.Rejected.Add(1)
 			s.fail(refusal)
@@ -432,8 +448,9 @@ func (s *Session) runWrite(cmd *commands.Command, args [][]byte) {
 	m := t.Mark()
 	before := t.Changes()
 	s.invokeMarked(cmd, args, &m, before)
-	s.marks = append(s.marks, mark{from, len(s.Out.Buf)})
+	s.marks = append(s.marks, mark{from, len(s.Out.Buf), false})
 	s.wrote++
+	s.keyed = s.keyed || cmd.Flags&command.Write != 0
 	after := s.call.TakeAfter()
 	if s.wrote >= maxJoined || t.Size() >= maxJoinedBytes || len(after) > 0 {
 		s.commitOpen()
@@ -449,22 +466,24 @@ const (
 	maxJoinedBytes = 512 << 10
 )
 
-// openWrite begins a transaction: the latch is held shared from here to its commit.
+// openWrite begins a transaction: the latch is held shared from here to its commit, or given back with the
+// refusal. REQUIRES: latch held shared.
 func (s *Session) openWrite(cmd *commands.Command) commands.Error {
-	s.x.latch.RLock()
 	if refusal := s.x.admitWrite(cmd); refusal != "" {
 		s.x.latch.RUnlock()
 		return refusal
 	}
 	s.txn().Reset()
-	s.open, s.wrote = true, 0
+	s.open, s.wrote, s.keyed, s.first = true, 0, false, len(s.marks)
 	return ""
 }
 
 // runExclusive runs a command that changes databases as a whole.
 func (s *Session) runExclusive(cmd *commands.Command, args [][]byte) {
 	s.commitOpen()
-	s.x.latch.Lock()
+	if !s.enter(cmd, true) {
+		return
+	}
 	if refusal := s.x.admitWrite(cmd); refusal != "" {
 		s.x.latch.Unlock()
 		cmd.Stats.Rejected.Add(1)
@@ -477,11 +496,11 @@ func (s *Session) runExclusive(cmd *commands.Command, args [][]byte) {
 	from := len(s.Out.Buf)
 	m := t.Mark()
 	s.invokeMarked(cmd, args, &m, 0)
-	err := s.commitTxn(t)
+	err := s.commitTxn(t, true)
 	s.x.latch.Unlock()
-	s.marks = append(s.marks, mark{from, len(s.Out.Buf)})
+	s.marks = append(s.marks, mark{from, len(s.Out.Buf), false})
 	if err != nil {
-		s.failMarks(s.marks[len(s.marks)-1:], err)
+		s.failMarks(len(s.marks)-1, err)
 	}
 	for _, f := range s.call.TakeAfter() {
 		f()
@@ -495,9 +514,7 @@ func (s *Session) runPlain(cmd *commands.Command, args [][]byte) {
 		s.commitOpen()
 	}
 	if cmd.Flags&command.Blocking != 0 {
-		if err := s.Flush(); err == nil {
-			_ = s.Client.Conn.FlushReplies()
-		}
+		s.flushReplies()
 	}
 	s.call.Reset()
 	s.call.Tx = nil
@@ -557,7 +574,7 @@ func (s *Session) run(cmd *commands.Command, m *keyspace.Mark) bool {
 	from := len(s.Out.Buf)
 	err := cmd.Run(&s.call)
 	if err != nil {
-		s.Out.Buf = s.Out.Buf[:from]
+		s.Out.Buf = s.Out.Buf[:min(from, len(s.Out.Buf))] // EXEC may have sent the replies before it
 		if m != nil {
 			s.tx.Rollback(m)
 		}
@@ -580,9 +597,9 @@ func (s *Session) fail(e commands.Error) {
 	s.x.countError(string(e))
 }
 
-// shown hides the reply if CLIENT REPLY says so.
-func (s *Session) shown(from int) {
-	c := s.Client
+// shown hides the reply of the command that was run if CLIENT REPLY says so.
+func (s *Session) shown() {
+	c, from := s.Client, s.from
 	switch c.Reply {
 	case commands.ReplyOn:
 		return

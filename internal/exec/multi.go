@@ -115,7 +115,6 @@ func (s *Session) Exec() error {
 	if m.aborted {
 		return commands.Error(resp.ErrExecAbort)
 	}
-	x := s.x
 	s.want = s.want[:0]
 	for _, q := range m.queue {
 		s.refs, _ = q.cmd.AppendKeys(s.refs[:0], q.args)
@@ -125,13 +124,10 @@ func (s *Session) Exec() error {
 		}
 	}
 	want := s.watch.wants(s.want)
-	if m.exclusive {
-		x.latch.Lock()
-		defer x.latch.Unlock()
-	} else {
-		x.latch.RLock()
-		defer x.latch.RUnlock()
+	if !s.enter(s.call.Cmd, m.exclusive) {
+		return nil
 	}
+	defer s.leave(m.exclusive)
 	s.held.Acquire(want)
 	defer s.held.Release()
 	if s.watch.dirty.Load() || s.watchExpired() {
@@ -151,15 +147,17 @@ func (s *Session) execQueue(m *multiState) error {
 	t := s.txn()
 	t.Reset()
 	from := len(s.Out.Buf)
-	mode := keyspace.ModeRead
-	if m.writes && x.Role().Writable {
-		mode = keyspace.ModeWrite
-	}
+	writable, keyed := x.Role().Writable, false
 	outer := s.call
 	s.Out.Array(len(m.queue))
 	var after []func()
 	for _, q := range m.queue {
 		x.monitor(s, q.cmd, q.args)
+		mode := keyspace.ModeRead // a reading command may hold its locks shared: it deletes nothing
+		if writable && writes(q.cmd) {
+			mode = keyspace.ModeWrite
+		}
+		keyed = keyed || q.cmd.Flags&command.Write != 0
 		t.Begin(mode, s.Client.DB, s.timer.nowMillis())
 		mark := t.Mark()
 		s.call.InMulti = true
@@ -171,18 +169,17 @@ func (s *Session) execQueue(m *multiState) error {
 	for _, f := range after {
 		s.call.After(f)
 	}
-	if t.Empty() {
-		s.waitEnd = max(s.waitEnd, x.Log().End())
+	if t.Empty() && !m.writes {
 		return nil
 	}
 	t.Frame()
-	err := s.commitTxn(t)
+	err := s.commitTxn(t, keyed)
 	if err != nil {
 		s.Out.Buf = s.Out.Buf[:from]
 		return x.replyFor(err)
 	}
 	if s.strict {
-		s.marks = append(s.marks, mark{from, len(s.Out.Buf)})
+		s.marks = append(s.marks, mark{from, len(s.Out.Buf), false})
 	}
 	return nil
 }

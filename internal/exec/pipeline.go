@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"haypile/internal/keyspace"
 	"haypile/internal/option"
 	"haypile/internal/replog"
+	"haypile/internal/resp"
 )
 
 // commitOpen commits the open transaction, if there is one. Its commands' replies become errors if that
@@ -19,23 +21,27 @@ func (s *Session) commitOpen() {
 	if !s.open {
 		return
 	}
-	n := len(s.marks) - s.wrote
-	err := s.commitTxn(s.tx)
-	s.open = false
+	err := s.commitTxn(s.tx, s.keyed)
+	s.open, s.wrote = false, 0
 	s.held.Release()
 	s.x.latch.RUnlock()
+	// CLIENT REPLY may have taken marks away.
+	s.first = min(s.first, len(s.marks))
 	if err != nil {
-		s.failMarks(s.marks[max(0, n):], err)
+		s.failMarks(s.first, err)
+		return
 	}
-	s.wrote = 0
+	tail := slices.DeleteFunc(s.marks[s.first:], func(m mark) bool { return m.read })
+	s.marks = s.marks[:s.first+len(tail)]
 }
 
-// commitTxn commits t and, while its locks are held, settles cache and watchers.
-func (s *Session) commitTxn(t *keyspace.Txn) error {
+// commitTxn commits t and, while its locks are held, settles cache and watchers. The replies wait for
+// durability if t comes of commands that write keys; a message promises nothing.
+func (s *Session) commitTxn(t *keyspace.Txn, keyed bool) error {
 	x := s.x
-	if x.strict() {
+	if keyed && x.strict() && !s.strict {
 		// A write that appended nothing still promises what it saw: it waits for the log's end.
-		s.strict = true
+		s.strict, s.reign = true, x.ended.Load()
 	}
 	if t.Empty() {
 		s.waitEnd = max(s.waitEnd, x.Log().End())
@@ -62,8 +68,8 @@ func (s *Session) Flush() error {
 	s.commitOpen()
 	var err error
 	if s.strict && len(s.marks) > 0 {
-		if err = s.x.waitDurable(s.ctx, s.waitEnd); err != nil {
-			s.failMarks(s.marks, err)
+		if err = s.x.waitDurable(s.ctx, s.waitEnd, s.reign); err != nil {
+			s.failMarks(0, err)
 		}
 	}
 	s.marks, s.strict = s.marks[:0], false
@@ -71,11 +77,18 @@ func (s *Session) Flush() error {
 	return err
 }
 
-// waitDurable blocks until the log up to end is as durable as the options ask.
-func (x *Executor) waitDurable(ctx context.Context, end replog.Offset) error {
+// waitDurable blocks until the log up to end is as durable as the options ask. reign is Executor.ended when
+// the first of the writes committed: after a change of the role end may lie in another log, or in another
+// history of this one, and nothing that is found there confirms them.
+func (x *Executor) waitDurable(ctx context.Context, end replog.Offset, reign uint64) error {
 	if x.Config.Enum(option.AppendFsync) == option.FsyncAlways {
 		if err := x.Log().Sync(end); err != nil {
-			x.Fail("MISCONF Errors writing to the log: " + err.Error())
+			switch {
+			case x.ended.Load() != reign:
+				return errRoleAfter
+			case errors.Is(err, replog.ErrLogFailed):
+				x.Fail("MISCONF Errors writing to the log: " + err.Error())
+			}
 			return commands.Error("MISCONF the write was applied but could not be made durable: " + err.Error())
 		}
 	}
@@ -87,17 +100,28 @@ func (x *Executor) waitDurable(ctx context.Context, end replog.Offset) error {
 			return commands.Error(fmt.Sprintf("NOREPLICAS applied here, not confirmed by %d of %d replicas", n-got, n))
 		}
 	}
-	if x.leaseOver() {
+	switch {
+	case x.ended.Load() != reign:
+		return errRoleAfter
+	case x.leaseOver():
 		return errLeaseAfter
 	}
 	return nil
 }
 
-var errLeaseAfter = commands.Error(
-	"READONLY the lease of this primary ended before the write was confirmed; its outcome is unknown")
+// After these the write may stand or not; the texts differ from those of refusals, which may be tried again.
+const (
+	errLeaseAfter commands.Error = "READONLY the lease of this primary ended before the write was confirmed; " +
+		"its outcome is unknown"
+	errRoleAfter commands.Error = "READONLY this node stopped being primary before the write was confirmed; " +
+		"its outcome is unknown"
+)
 
-// failMarks replaces the replies at marks by an error and moves what follows. marks is the tail of s.marks.
-func (s *Session) failMarks(marks []mark, err error) {
+// failMarks replaces the replies at the marks from number first on by an error, moves what follows, and drops
+// these marks: the error stands, whatever becomes of earlier writes.
+func (s *Session) failMarks(first int, err error) {
+	marks := s.marks[first:]
+	s.marks = s.marks[:first]
 	if len(marks) == 0 {
 		return
 	}
@@ -106,15 +130,12 @@ func (s *Session) failMarks(marks []mark, err error) {
 	base := marks[0].from
 	s.Out.Buf = s.Out.Buf[:base]
 	at := base
-	for i := range marks {
-		m := marks[i]
+	for _, m := range marks {
 		s.Out.Buf = append(s.Out.Buf, old[at-base:m.from-base]...)
-		from := len(s.Out.Buf)
 		if m.to > m.from {
 			s.fail(text)
 		}
 		at = m.to
-		marks[i] = mark{from, len(s.Out.Buf)}
 	}
 	s.Out.Buf = append(s.Out.Buf, old[at-base:]...)
 }
@@ -126,7 +147,7 @@ func (x *Executor) replyFor(err error) commands.Error {
 	case errors.As(err, &reply):
 		return reply
 	case errors.Is(err, replog.ErrReignOver):
-		return "READONLY You can't write against a read only replica."
+		return resp.ErrReadOnly
 	case errors.Is(err, syscall.ENOSPC):
 		return "MISCONF No space left on device: the write was refused"
 	default:
@@ -214,32 +235,80 @@ func (p *pauseState) heldBack(write bool) (bool, <-chan struct{}, time.Duration)
 	return false, nil, 0
 }
 
-// waitPaused blocks while the command is held back.
-func (s *Session) waitPaused(cmd *commands.Command) {
+// waitPaused blocks while the command is held back. It returns false if the connection ended first: then the
+// command must not run.
+func (s *Session) waitPaused(cmd *commands.Command) bool {
 	p := &s.x.pause
-	if !p.active.Load() {
-		return
+	if !p.active.Load() || cmd.Flags&commandPauseExempt != 0 {
+		return true
 	}
-	write := writes(cmd) || cmd.Name == "EXEC" && s.multi.writes
-	exempt := cmd.Flags&commandPauseExempt != 0
-	for !exempt {
+	write := s.mayWrite(cmd)
+	for {
 		wait, change, left := p.heldBack(write)
 		if !wait {
-			break
+			return true
 		}
-		if err := s.Flush(); err == nil && s.Client.Conn != nil {
-			_ = s.Client.Conn.FlushReplies()
-		}
+		s.flushReplies()
 		s.Client.Blocked.Store(true)
 		timer := time.NewTimer(left)
 		select {
 		case <-change:
 		case <-timer.C:
 		case <-s.ctx.Done():
-			exempt = true
 		}
 		timer.Stop()
 		s.Client.Blocked.Store(false)
+		if s.ctx.Err() != nil {
+			s.Client.Close = true
+			return false
+		}
+		s.Tick(time.Now()) // the command begins now
 	}
-	s.timer.begin()
+}
+
+// mayWrite reports whether a pause of writes holds the command back.
+func (s *Session) mayWrite(cmd *commands.Command) bool {
+	return writes(cmd) || cmd.Name == "EXEC" && s.multi.writes
+}
+
+// enter takes the latch for a write, exclusively or shared, and holds it if it returns true. A pause that
+// began since waitPaused looked counts: ParkFor has told somebody that the log ends where it ended. It
+// returns false if the connection ended while the command was held back.
+func (s *Session) enter(cmd *commands.Command, exclusive bool) bool {
+	p := &s.x.pause
+	for {
+		if exclusive {
+			s.x.latch.Lock()
+		} else {
+			s.x.latch.RLock()
+		}
+		if !p.active.Load() || cmd.Flags&commandPauseExempt != 0 {
+			return true
+		}
+		if wait, _, _ := p.heldBack(s.mayWrite(cmd)); !wait {
+			return true
+		}
+		s.leave(exclusive)
+		if !s.waitPaused(cmd) {
+			return false
+		}
+	}
+}
+
+// leave gives back what enter took.
+func (s *Session) leave(exclusive bool) {
+	if exclusive {
+		s.x.latch.Unlock()
+	} else {
+		s.x.latch.RUnlock()
+	}
+}
+
+// flushReplies sends the replies so far, before the session blocks.
+func (s *Session) flushReplies() {
+	_ = s.Flush() // its failures are replies by now
+	if s.Client.Conn != nil {
+		_ = s.Client.Conn.FlushReplies()
+	}
+	s.from = len(s.Out.Buf)
 }

@@ -20,13 +20,15 @@
 //   - Feed is one replica's connection. It has two goroutines: the one that called Run reads what the
 //     replica says, the pump writes. While the feed is caught up the pump sleeps and Push writes in its
 //     place; mu.turn says whose turn it is, so the socket never has two writers.
-//   - Link is the replica's connection to its primary. Its goroutine owns the connection and the splitter;
-//     a second one, as long-lived as the connection, sends acknowledgements each second and watches for
-//     silence.
+//   - Link is the replica's connection to its primary. Its goroutine owns the connection: it reads, appends
+//     and acknowledges. A second one, as long-lived as the connection, sends acknowledgements each second and
+//     watches for silence; a third, the applier, executes behind the first what it finds in the log. A link
+//     that is closed reads to the end of what its primary has sent, as long as that takes no longer than a
+//     bound, and appends it; it is done when that is applied.
 //
 // What a node does with the bytes (append, execute, install a checkpoint, rewind) is behind interfaces that
 // the data node implements: Node for the primary's side, Follower and Installer for the replica's.
 //
-// Lock order: Feeds.mu, then Feed.mu, then acks.mu. None is held over a network or disk wait; the one write
+// linkConn.mu and Link.mu are leaves. Lock order of the primary's side: Feeds.mu, then Feed.mu, then acks.mu. None is held over a network or disk wait; the one write
 // made under Feed.mu is non-blocking.
 package replication

@@ -105,6 +105,7 @@ func (f *Feed) Run(ctx context.Context, conn net.Conn, rd *resp.Reader) error {
 	if sc, ok := conn.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			f.raw = raw
+			wideSend(raw)
 		}
 	}
 	f.mu.Lock()

@@ -50,19 +50,21 @@ type Target struct {
 	Dir string
 }
 
-// Follower is the local node as a Link needs it. The data node implements it. All calls come from the link's
-// goroutine, one at a time.
+// Follower is the local node as a Link needs it. The data node implements it. All calls but those of Apply come
+// from the link's goroutine, one at a time. Apply is called by the link's applier while Append may be called
+// for what comes behind; during all other calls nothing is being applied, and everything in the log has been.
 type Follower interface {
 	Position() Position
 	// Adopt takes over the primary's history at the log's present end, durably, before the first byte of it is
 	// appended. It is called at each partial resync; replicas of this node are disconnected if the id changed.
 	Adopt(ctx context.Context, up *Upstream) error
 	// Append appends b.Raw to the log as one frame, written to the operating system when it returns, and
-	// pushes it to this node's own replicas.
+	// pushes it to this node's own replicas. b has no Units.
 	Append(b *Batch) error
 	// Apply executes b.Units, each atomically, with expiry switched off, and records each unit's End and
-	// EndDB with its effects. It is called for every batch that Append took, whatever happens to the link. An
-	// error means that data and log do not agree any more: the link stops for good.
+	// EndDB with its effects. It is called for everything that Append took, in order but cut differently,
+	// whatever happens to the link. An error means that data and log do not agree any more: the link stops for
+	// good.
 	Apply(b *Batch) error
 	// Rewind brings log and data back to fork, the last offset that this node and the primary share.
 	// ErrFullSyncNeeded means that it cannot.
@@ -83,6 +85,8 @@ var (
 	ErrStalePrimary = errors.New("replication: the primary's epoch is below the one promised")
 	// ErrHalted: an apply error; the link does not try again.
 	ErrHalted = errors.New("replication: the stream could not be applied")
+	// ErrLinkEnded: the link was closed, or has halted.
+	ErrLinkEnded = errors.New("replication: the link has ended")
 	// ErrForeignSnapshot: the primary sends a snapshot in RDB form.
 	ErrForeignSnapshot = errors.New("replication: the primary sends an RDB snapshot, no checkpoint")
 )

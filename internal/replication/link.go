@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -15,7 +14,6 @@ import (
 	"time"
 
 	"haypile/internal/replog"
-	"haypile/internal/resp"
 )
 
 // LinkConfig is what a Link needs to know. It is fixed for the link's life: another primary is another link.
@@ -37,7 +35,12 @@ type LinkConfig struct {
 	MaxBackoff time.Duration
 	// MaxUnit bounds one command or transaction of the stream, in bytes; 0 is 1 GiB.
 	MaxUnit int
-	Logger  *slog.Logger
+	// MaxBehind is how many bytes of the log may wait to be executed before reading waits too: it bounds the
+	// time of a promotion. 0 is 64 MiB.
+	MaxBehind int64
+	// Drain bounds how long Close goes on reading what the primary still sends; 0 is half a second.
+	Drain  time.Duration
+	Logger *slog.Logger
 }
 
 // Times of a link.
@@ -53,7 +56,13 @@ const (
 	minBackoff        = 100 * time.Millisecond
 	defaultMaxBackoff = time.Second
 
-	defaultMaxUnit = 1 << 30
+	defaultMaxUnit   = 1 << 30
+	defaultMaxBehind = 64 << 20
+
+	defaultDrain = 500 * time.Millisecond
+	// drainQuiet is how long nothing may have come for a connection to count as drained. A dead process needs
+	// less: its kernel sends the end of the stream behind the last byte.
+	drainQuiet = 5 * time.Millisecond
 )
 
 // LinkState is the state of a link in the words of ROLE.
@@ -97,8 +106,11 @@ type Link struct {
 	done   chan struct{}
 	ackNow chan struct{} // capacity 1
 
+	// abrupt says that nothing is to be drained.
+	abrupt    atomic.Bool
 	lastIO    atomic.Int64 // Unix nanoseconds
 	read      atomic.Int64
+	applied   atomic.Int64 // everything before it has been executed; -1 before the first stream
 	syncTotal atomic.Int64
 	syncRead  atomic.Int64
 
@@ -109,6 +121,11 @@ type Link struct {
 		upstream  Upstream
 		err       error
 		halted    bool
+		// receiving is closed when the attempt that is under way will not change the log any more; nil
+		// between attempts.
+		receiving chan struct{}
+		// progress, if not nil, is closed when applied has risen.
+		progress chan struct{}
 	}
 
 	// Owned by the link's goroutine.
@@ -123,6 +140,12 @@ func StartLink(cfg LinkConfig, node Follower) *Link {
 	if cfg.MaxBackoff == 0 {
 		cfg.MaxBackoff = defaultMaxBackoff
 	}
+	if cfg.MaxBehind == 0 {
+		cfg.MaxBehind = defaultMaxBehind
+	}
+	if cfg.Drain == 0 {
+		cfg.Drain = defaultDrain
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -130,18 +153,94 @@ func StartLink(cfg LinkConfig, node Follower) *Link {
 	l := &Link{cfg: cfg, node: node, cancel: cancel, done: make(chan struct{}), ackNow: make(chan struct{}, 1)}
 	l.mu.state = LinkConnect
 	l.mu.downSince = time.Now()
+	l.applied.Store(-1)
 	go l.run(ctx)
 	return l
 }
 
-// Close ends the link and returns when everything that it appended has been applied.
+// Drain ends the link and returns when nothing more will be appended, which may be before everything is
+// applied. A stream is read on until nothing more of it is there: what a primary wrote to its socket before it
+// died is in this machine's kernel, and its clients may have been told that it is done.
+func (l *Link) Drain() {
+	l.cancel()
+	l.mu.Lock()
+	receiving := l.mu.receiving
+	l.mu.Unlock()
+	if receiving != nil {
+		<-receiving
+	}
+}
+
+// Close drains the link and returns when everything that it appended has been applied.
 func (l *Link) Close() {
 	l.cancel()
 	<-l.done
 }
 
-// Stop begins to end the link without waiting.
-func (l *Link) Stop() { l.cancel() }
+// Stop begins to end the link without draining it and without waiting: for a stream that is of no use to
+// this node any more, or that it can ask for again.
+func (l *Link) Stop() {
+	l.abrupt.Store(true)
+	l.cancel()
+}
+
+// WaitApplied waits until everything before off has been applied, the context ends or the link does.
+func (l *Link) WaitApplied(ctx context.Context, off replog.Offset) error {
+	for {
+		l.mu.Lock()
+		if l.mu.progress == nil {
+			l.mu.progress = make(chan struct{})
+		}
+		progress := l.mu.progress
+		l.mu.Unlock()
+		if l.applied.Load() >= int64(off) {
+			return nil
+		}
+		select {
+		case <-progress:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting until %d is applied: %w", off, ctx.Err())
+		case <-l.done:
+			if l.applied.Load() >= int64(off) {
+				return nil
+			}
+			return fmt.Errorf("waiting until %d is applied: %w", off, ErrLinkEnded)
+		}
+	}
+}
+
+// setApplied is called by the applier, and by the link's goroutine while there is none.
+func (l *Link) setApplied(off replog.Offset) {
+	l.applied.Store(int64(off))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.progress != nil {
+		close(l.mu.progress)
+		l.mu.progress = nil
+	}
+}
+
+// beginReceiving is called at the start of an attempt; it is false if the link has been ended: then nothing may
+// be appended any more.
+func (l *Link) beginReceiving(ctx context.Context) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if ctx.Err() != nil {
+		return false
+	}
+	l.mu.receiving = make(chan struct{})
+	return true
+}
+
+// endReceiving says that the attempt will not change the log any more; it may be called twice.
+func (l *Link) endReceiving() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.receiving != nil {
+		close(l.mu.receiving)
+		l.mu.receiving = nil
+	}
+}
 
 // AckNow sends an acknowledgement soon, for a log that was fsynced without new bytes.
 func (l *Link) AckNow() {
@@ -182,23 +281,31 @@ func (l *Link) setState(s LinkState) {
 	}
 }
 
+// setLost records that the connection is gone, and why.
+func (l *Link) setLost(err error) {
+	l.mu.Lock()
+	l.mu.err = err
+	l.mu.Unlock()
+	l.setState(LinkConnect)
+}
+
 // run connects again and again.
 func (l *Link) run(ctx context.Context) {
 	defer close(l.done)
 	backoff := time.Duration(0)
 	lastText := ""
-	for ctx.Err() == nil {
+	for l.beginReceiving(ctx) {
 		began := time.Now()
 		wasUp, again, err := l.attempt(ctx)
-		if ctx.Err() != nil {
+		l.endReceiving()
+		halted := errors.Is(err, ErrHalted)
+		l.mu.Lock()
+		l.mu.halted = halted
+		l.mu.Unlock()
+		l.setLost(err)
+		if ctx.Err() != nil && !halted {
 			return
 		}
-		l.mu.Lock()
-		l.mu.err = err
-		l.mu.halted = errors.Is(err, ErrHalted)
-		halted := l.mu.halted
-		l.mu.Unlock()
-		l.setState(LinkConnect)
 		level := slog.LevelDebug
 		if text := err.Error(); text != lastText { // the same failure each second is told once
 			level, lastText = slog.LevelWarn, text
@@ -249,7 +356,7 @@ func (l *Link) attempt(ctx context.Context) (wasUp, again bool, err error) {
 	}
 	s := newLinkConn(l, conn)
 	defer s.close()
-	stopWatch := context.AfterFunc(ctx, func() { conn.Close() })
+	stopWatch := context.AfterFunc(ctx, func() { s.end(context.Canceled) })
 	defer stopWatch()
 
 	l.setState(LinkHandshake)
@@ -283,7 +390,7 @@ func (l *Link) attempt(ctx context.Context) (wasUp, again bool, err error) {
 	l.mu.Lock()
 	l.mu.upstream = *up
 	l.mu.Unlock()
-	return true, false, s.follow()
+	return true, false, s.follow(ctx)
 }
 
 // rewind goes back to the fork, or asks for a full sync the next time.
@@ -325,172 +432,4 @@ func (l *Link) resume(ctx context.Context, pos Position, up *Upstream, a psyncAn
 		return fmt.Errorf("adopting the primary's history: %w", err)
 	}
 	return nil
-}
-
-// linkConn is one connection of a link. Its watcher goroutine sends acknowledgements each second and closes
-// the connection when it has been silent for too long; net.Conn lets it write beside the link's goroutine.
-type linkConn struct {
-	link *Link
-	conn net.Conn
-	in   *resp.ReplyReader
-	out  []byte
-	stop chan struct{}
-	done chan struct{}
-	// log is the log whose end is acknowledged; nil before the stream.
-	log atomic.Pointer[logBox]
-	// idle asks the watcher for an empty line each second: the link works and the primary waits.
-	idle atomic.Bool
-	// silence is how long nothing may be received, in nanoseconds.
-	silence atomic.Int64
-}
-
-// logBox makes an interface fit into an atomic pointer.
-type logBox struct{ Log }
-
-func newLinkConn(l *Link, conn net.Conn) *linkConn {
-	s := &linkConn{link: l, conn: conn, stop: make(chan struct{}), done: make(chan struct{})}
-	s.in = resp.NewReplyReader(s)
-	s.silence.Store(int64(min(handshakeSilence, l.cfg.Timeout)))
-	l.lastIO.Store(time.Now().UnixNano())
-	go s.watch()
-	return s
-}
-
-// close ends the connection and its watcher.
-func (s *linkConn) close() {
-	close(s.stop)
-	s.conn.Close()
-	<-s.done
-}
-
-// Read is the connection's, noting the time. It has no deadline of its own: the watcher closes the
-// connection.
-func (s *linkConn) Read(p []byte) (int, error) {
-	n, err := s.conn.Read(p)
-	if n > 0 {
-		s.link.lastIO.Store(time.Now().UnixNano())
-	}
-	return n, err
-}
-
-// write sends b within the write timeout.
-func (s *linkConn) write(b []byte) error {
-	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return fmt.Errorf("writing to the primary: %w", err)
-	}
-	if _, err := s.conn.Write(b); err != nil {
-		return fmt.Errorf("writing to the primary: %w", err)
-	}
-	return nil
-}
-
-// watch is the second goroutine of a connection.
-func (s *linkConn) watch() {
-	defer close(s.done)
-	period := max(min(ackPeriod, time.Duration(s.silence.Load())/4), time.Millisecond)
-	ticker := time.NewTicker(period)
-	defer ticker.Stop()
-	var buf []byte
-	lastSent := time.Now()
-	for {
-		soon := false
-		select {
-		case <-s.stop:
-			return
-		case <-s.link.ackNow:
-			soon = true
-		case <-ticker.C:
-		}
-		now := time.Now()
-		if now.Sub(time.Unix(0, s.link.lastIO.Load())) > time.Duration(s.silence.Load()) {
-			s.conn.Close() // the reader sees it
-			return
-		}
-		if !soon && now.Sub(lastSent) < ackPeriod {
-			continue
-		}
-		lastSent = now
-		var err error
-		if box := s.log.Load(); box != nil {
-			buf = appendAck(buf[:0], box.End(), box.Synced())
-			err = s.write(buf)
-		} else if s.idle.Load() {
-			err = s.write([]byte{'\n'})
-		}
-		if err != nil {
-			s.conn.Close()
-			return
-		}
-	}
-}
-
-// appendAck encodes an acknowledgement: what is in the log, and what of it is on disk.
-func appendAck(dst []byte, end, synced replog.Offset) []byte {
-	var a, b [20]byte
-	at := strconv.AppendInt(a[:0], int64(end), 10)
-	fs := strconv.AppendInt(b[:0], int64(min(end, synced)), 10)
-	dst = append(dst, "*5\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n"...)
-	dst = resp.AppendBulk(dst, at)
-	dst = append(dst, "$4\r\nFACK\r\n"...)
-	return resp.AppendBulk(dst, fs)
-}
-
-// follow appends, acknowledges and applies the stream until the connection ends.
-func (s *linkConn) follow() error {
-	pos := s.link.node.Position()
-	log := pos.Log
-	sp := NewSplitter(log.End(), pos.DB, s.link.cfg.MaxUnit)
-	s.primaryWaits(false)
-	s.link.read.Store(int64(log.End()))
-	s.idle.Store(false)
-	s.log.Store(&logBox{log})
-	s.out = appendAck(s.out[:0], log.End(), log.Synced())
-	if err := s.write(s.out); err != nil {
-		return err
-	}
-	s.link.setState(LinkConnected)
-	s.link.cfg.Logger.Info("link to the primary up", "primary", s.link.address(), "offset", int64(log.End()))
-	var b Batch
-	for {
-		room, err := sp.Space()
-		if err != nil {
-			return err
-		}
-		n, err := s.in.Read(room)
-		if n > 0 {
-			sp.Advance(n)
-			s.link.read.Add(int64(n))
-			if err := s.take(sp, &b, log); err != nil {
-				return err
-			}
-		}
-		if err == io.EOF {
-			return errors.New("the primary closed the connection")
-		}
-		if err != nil {
-			return fmt.Errorf("reading the stream: %w", err)
-		}
-	}
-}
-
-// take handles the whole units that one read completed. The acknowledgement leaves as soon as the bytes are
-// in the log: from there on a crash of this node does not lose them, and applying them is only work.
-func (s *linkConn) take(sp *Splitter, b *Batch, log Log) error {
-	for {
-		ok, err := sp.Next(b)
-		if err != nil || !ok {
-			return err
-		}
-		if err := s.link.node.Append(b); err != nil {
-			return fmt.Errorf("appending the stream at %d: %w", b.Start, err)
-		}
-		s.out = appendAck(s.out[:0], log.End(), log.Synced())
-		ackErr := s.write(s.out)
-		if err := s.link.node.Apply(b); err != nil {
-			return fmt.Errorf("%w: at %d: %w", ErrHalted, b.Start, err)
-		}
-		if ackErr != nil {
-			return ackErr
-		}
-	}
 }

@@ -63,6 +63,8 @@ type Splitter struct {
 	start, pos, end int
 	maxUnit         int
 	err             error
+	// frames leaves Units of a batch empty.
+	frames bool
 	// room is how much the next Space should offer: it grows while reads fill what they are offered.
 	room int
 
@@ -114,6 +116,13 @@ type unitRef struct {
 func NewSplitter(off replog.Offset, db, maxUnit int) *Splitter {
 	s := &Splitter{maxUnit: maxUnit, room: splitMinBuf}
 	s.Reset(off, db)
+	return s
+}
+
+// NewFramer returns a splitter whose batches have no Units, for who only needs to know where they end.
+func NewFramer(off replog.Offset, db, maxUnit int) *Splitter {
+	s := NewSplitter(off, db, maxUnit)
+	s.frames = true
 	return s
 }
 
@@ -225,6 +234,17 @@ func (s *Splitter) fill(b *Batch) {
 		nCmds = s.units[k-1].last
 		nArgs = s.cmds[nCmds-1].last
 	}
+	n := s.closed - s.start
+	*b = Batch{Start: s.off, End: s.off + replog.Offset(n), StartDB: s.db, EndDB: s.closedDB,
+		Raw: s.buf[s.start:s.closed:s.closed], GetAck: s.getAck}
+	if !s.frames {
+		b.Units = s.views(base, nArgs, nCmds)
+	}
+	s.rebase(n, nArgs, nCmds)
+}
+
+// views makes the units of a batch.
+func (s *Splitter) views(base []byte, nArgs, nCmds int) []Unit {
 	out := &s.out
 	out.args, out.cmds, out.units = out.args[:0], out.cmds[:0], out.units[:0]
 	for _, r := range s.refs[:nArgs] {
@@ -240,10 +260,7 @@ func (s *Splitter) fill(b *Batch) {
 			Cmds: out.cmds[u.first:u.last:u.last]})
 		at = end
 	}
-	n := s.closed - s.start
-	*b = Batch{Start: s.off, End: s.off + replog.Offset(n), StartDB: s.db, EndDB: s.closedDB,
-		Raw: s.buf[s.start:s.closed:s.closed], Units: out.units, GetAck: s.getAck}
-	s.rebase(n, nArgs, nCmds)
+	return out.units
 }
 
 // rebase makes buf[start+n] the new start and drops the references that were handed out. What remains

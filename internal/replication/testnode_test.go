@@ -133,6 +133,8 @@ type testNode struct {
 	conns    sync.WaitGroup
 	ctx      context.Context
 	cancel   context.CancelFunc
+	// tune, if set, changes the links' configuration.
+	tune func(*LinkConfig)
 	// applyGate, if set, is called in Apply.
 	applyGate func()
 	// padding makes checkpoints larger.
@@ -385,7 +387,10 @@ func (n *testNode) Append(b *Batch) error {
 }
 
 func (n *testNode) Apply(b *Batch) error {
-	if gate := n.applyGate; gate != nil {
+	n.mu.Lock()
+	gate := n.applyGate
+	n.mu.Unlock()
+	if gate != nil {
 		gate()
 	}
 	n.mu.Lock()
@@ -486,8 +491,12 @@ func (n *testNode) follow(p *testNode, dial func(context.Context, string) (net.C
 	n.feeds.DisconnectAll(ErrDisconnected)
 	host, port := p.addr()
 	_, mine := n.addr()
-	link := StartLink(LinkConfig{Host: host, Port: port, Dial: dial, AnnouncePort: mine,
-		Timeout: 10 * time.Second, MaxBackoff: 5 * time.Millisecond}, n)
+	cfg := LinkConfig{Host: host, Port: port, Dial: dial, AnnouncePort: mine,
+		Timeout: 10 * time.Second, MaxBackoff: 5 * time.Millisecond}
+	if n.tune != nil {
+		n.tune(&cfg)
+	}
+	link := StartLink(cfg, n)
 	n.mu.Lock()
 	n.link = link
 	n.mu.Unlock()

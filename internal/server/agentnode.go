@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,6 +19,9 @@ type agentNode struct{ s *Server }
 func agentStale(got topology.Epoch, promised uint64) error {
 	return fmt.Errorf("epoch %d, promised %d: %w", got, promised, agent.ErrStaleEpoch)
 }
+
+// errStarting: the agent is there before the data, so that a dashboard can tell this from a dead process.
+var errStarting = errors.New("the node is opening its data")
 
 // Report implements agent.Node.
 func (a agentNode) Report() topology.NodeReport {
@@ -86,6 +90,8 @@ func (a agentNode) Fence(_ context.Context, epoch topology.Epoch) (topology.Fenc
 	defer s.roleMu.Unlock()
 	p := s.promised.Load()
 	switch {
+	case s.role.data.data.Log == nil:
+		return topology.FenceAnswer{}, errStarting
 	case uint64(epoch) < p:
 		return topology.FenceAnswer{}, agentStale(epoch, p)
 	case uint64(epoch) > p:
@@ -114,7 +120,10 @@ func (a agentNode) Open(_ context.Context, epoch topology.Epoch) error {
 	s := a.s
 	s.roleMu.Lock()
 	defer s.roleMu.Unlock()
-	if uint64(epoch) < s.promised.Load() {
+	switch {
+	case s.role.data.data.Log == nil:
+		return errStarting
+	case uint64(epoch) < s.promised.Load():
 		return agentStale(epoch, s.promised.Load())
 	}
 	n := s.state.Load()
@@ -129,7 +138,10 @@ func (a agentNode) Follow(_ context.Context, epoch topology.Epoch, addr string) 
 	s := a.s
 	s.roleMu.Lock()
 	defer s.roleMu.Unlock()
-	if uint64(epoch) < s.promised.Load() {
+	switch {
+	case s.role.data.data.Log == nil:
+		return errStarting
+	case uint64(epoch) < s.promised.Load():
 		return agentStale(epoch, s.promised.Load())
 	}
 	n := s.state.Load()
@@ -160,25 +172,27 @@ func (a agentNode) Unpark() { a.s.x.Unpark() }
 func (a agentNode) WaitOffset(ctx context.Context, offset int64) error {
 	s := a.s
 	for {
-		d := s.state.Load().data.data
+		n := s.state.Load()
+		d := n.data.data
 		if d.Log == nil {
 			return errNotPrimary
 		}
-		if int64(d.Log.End()) < offset {
-			if _, err := d.Log.WaitEnd(ctx, replog.Offset(offset-1)); err != nil {
-				return err
-			}
+		link := n.link
+		if link == nil {
+			link = n.ending
 		}
-		if err := d.Log.Sync(replog.Offset(offset)); err != nil {
+		_, err := d.Log.WaitEnd(ctx, replog.Offset(offset-1))
+		if err == nil {
+			err = d.Log.Sync(replog.Offset(offset))
+		}
+		if err == nil && d.Store.Applied() < offset && link != nil {
+			err = link.WaitApplied(ctx, replog.Offset(offset))
+		}
+		// A full sync or another role may have come in between: then it is the present pair and link that count.
+		now := s.state.Load()
+		changed := now.data.data != d || now.link != n.link && now.ending != link
+		if !changed || ctx.Err() != nil {
 			return err
-		}
-		if d.Store.Applied() >= offset || s.state.Load().link == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(time.Millisecond):
 		}
 	}
 }

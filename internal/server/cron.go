@@ -40,7 +40,7 @@ func (s *Server) cron() {
 			return
 		case <-fast.C:
 		}
-		s.dataMu.RLock()
+		s.data.rlock()
 		for range expireRounds {
 			n, err := s.x.Expire(s.ctx, gate, expirePerTick)
 			if err != nil && s.ctx.Err() == nil {
@@ -50,7 +50,7 @@ func (s *Server) cron() {
 				break
 			}
 		}
-		s.dataMu.RUnlock()
+		s.data.runlock()
 		if time.Since(second) < time.Second {
 			continue
 		}
@@ -66,8 +66,8 @@ func (s *Server) everySecond() {
 	if len(s.feeds.Snapshot()) > 0 {
 		s.rememberReplicas()
 	}
-	s.dataMu.RLock()
-	defer s.dataMu.RUnlock()
+	s.data.rlock()
+	defer s.data.runlock()
 	d := s.state.Load().data
 	if d.engine == nil {
 		return

@@ -13,6 +13,7 @@ import (
 	"haypile/internal/replication"
 	"haypile/internal/replog"
 	"haypile/internal/resp"
+	"haypile/internal/topology"
 )
 
 // The methods below make the node a replication.Node: its side as a primary, or as a replica with replicas.
@@ -37,8 +38,8 @@ var checkpointSeq atomic.Int64
 
 // Checkpoint implements replication.Node.
 func (s *Server) Checkpoint(ctx context.Context) (*replication.Checkpoint, error) {
-	s.dataMu.RLock()
-	defer s.dataMu.RUnlock()
+	s.data.rlock()
+	defer s.data.runlock()
 	d := s.state.Load().data
 	if d.engine == nil {
 		return nil, errNotPrimary
@@ -102,7 +103,10 @@ func (s *Server) appendRaw(b []byte) (replog.Offset, error) {
 	return s.x.AppendRaw(b)
 }
 
-// HeardEpoch implements replication.Node: somebody promised a higher epoch, so this primary's reign is over.
+// HeardEpoch implements replication.Node: a member of the shard promised a higher epoch, so this primary's reign
+// is over. It promises that epoch too, as if the fence had reached it: a dashboard sees a primary that is not
+// open in its epoch, and settles who is. The caller's session holds no latch: REPLCONF and PSYNC commit first,
+// and are refused inside MULTI.
 func (s *Server) HeardEpoch(epoch uint64) {
 	s.roleMu.Lock()
 	defer s.roleMu.Unlock()
@@ -110,7 +114,9 @@ func (s *Server) HeardEpoch(epoch uint64) {
 		return
 	}
 	s.log.Warn("a higher epoch was heard: this primary stops writing", "epoch", epoch)
-	s.x.SetLease(s.start)
+	if err := s.fenceLocked(topology.Epoch(epoch)); err != nil {
+		s.log.Error("promising the epoch that was heard", "epoch", epoch, "err", err)
+	}
 }
 
 // push hands appended bytes to the replicas; exec calls it under commit leadership.

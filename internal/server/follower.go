@@ -15,11 +15,30 @@ import (
 	"haypile/internal/resp"
 )
 
-// follower is the node as its link sees it. All calls come from the link's goroutine. They must not take
-// roleMu for longer than the holder of roleMu may wait for the link: stopLinkLocked waits with roleMu held,
-// so calls try, and give up when the link is being closed.
+// follower is the node as one link sees it. Its calls must not take roleMu for longer than the holder of
+// roleMu may wait for the link: stopLinkLocked waits with roleMu held, so calls try, and give up when the link
+// is being closed.
 type follower struct {
 	s *Server
+	// reign is what the link appends under: over as soon as the role changes. It belongs to the link's
+	// goroutine.
+	reign replog.Reign
+	// applier belongs to the goroutine that applies, and is replaced while nothing is applied.
+	applier *exec.Applier
+}
+
+// newFollower makes the follower for a link that is about to start. REQUIRES: roleMu.
+func (s *Server) newFollower() *follower {
+	f := &follower{s: s}
+	f.renewLocked()
+	return f
+}
+
+// renewLocked goes on with the pair and the reign that are in service now. REQUIRES: roleMu; nothing is applied.
+func (f *follower) renewLocked() {
+	f.reign = f.s.role.reign
+	f.applier = f.s.x.NewApplier()
+	f.applier.OnError = f.s.applyError
 }
 
 // withRole runs f under roleMu, or fails if ctx ends first: whoever holds roleMu may be waiting for us.
@@ -62,10 +81,11 @@ func (f *follower) Adopt(ctx context.Context, up *replication.Upstream) error {
 		end := s.role.data.data.Log.End()
 		l := s.role.lineage
 		old := l.ReplID()
-		if up.Foreign() {
-			l = l.WithReign(replog.ReignRecord{ReplID: up.ReplID, Start: end})
-		} else {
+		switch {
+		case !up.Foreign():
 			l.Reigns = up.Reigns
+		case up.ReplID != old:
+			l = l.WithReign(replog.ReignRecord{ReplID: up.ReplID, Start: end})
 		}
 		l.Role = replog.RoleReplica
 		if err := s.saveLineage(l); err != nil {
@@ -84,7 +104,7 @@ func (f *follower) Adopt(ctx context.Context, up *replication.Upstream) error {
 func (f *follower) Append(b *replication.Batch) error {
 	s := f.s
 	n := s.state.Load()
-	_, err := n.data.data.Log.Append(s.x.Role().Reign, b.StartDB, b.Raw)
+	_, err := n.data.data.Log.Append(f.reign, b.StartDB, b.Raw)
 	if err != nil {
 		return err
 	}
@@ -94,7 +114,7 @@ func (f *follower) Append(b *replication.Batch) error {
 
 // Apply implements replication.Follower.
 func (f *follower) Apply(b *replication.Batch) error {
-	err := f.s.role.applier.Apply(unitsOf(b))
+	err := f.applier.Apply(unitsOf(b))
 	if err != nil {
 		f.s.setFailed("the replication stream could not be applied: " + err.Error())
 		return err
@@ -129,11 +149,12 @@ func (f *follower) Rewind(ctx context.Context, fork replog.Offset, _ *replicatio
 					return exec.Role{}, err
 				}
 				s.role.reign = p.data.Log.BeginReign() // a cut ends the reign
+				f.reign = s.role.reign
 				return s.replicaRole(), s.saveLineage(s.role.lineage.WithCut(fork))
 			})
 		}
-		s.dataMu.Lock()
-		defer s.dataMu.Unlock()
+		s.data.lock()
+		defer s.data.unlock()
 		err := s.x.SetRole(func() (exec.Role, error) {
 			if err := p.engine.CloseUnflushed(); err != nil {
 				return exec.Role{}, err
@@ -150,8 +171,7 @@ func (f *follower) Rewind(ctx context.Context, fork replog.Offset, _ *replicatio
 			s.role.data = p
 			s.role.reign = p.data.Log.BeginReign()
 			s.x.SetData(p.data, p.data.Store.AppliedDB())
-			s.role.applier = s.x.NewApplier()
-			s.role.applier.OnError = s.applyError
+			f.renewLocked()
 			s.publishState(func(*nodeState) {})
 			r := s.replicaRole()
 			r.Loading = resp.ErrLoading // until the log is replayed, which takes the latch itself
@@ -234,13 +254,12 @@ func (f *follower) Install(ctx context.Context, m replication.Meta) error {
 		if err != nil {
 			return err
 		}
-		s.role.applier = s.x.NewApplier()
-		s.role.applier.OnError = s.applyError
+		f.renewLocked()
 		s.publishState(func(n *nodeState) { n.pending, n.failed = false, "" })
 		s.fillFilter()
 		s.feeds.DisconnectAll(replication.ErrDisconnected)
-		s.dataMu.Lock()
-		defer s.dataMu.Unlock()
+		s.data.lock()
+		defer s.data.unlock()
 		errs := errors.Join(old.engine.CloseUnflushed(), old.data.Log.Close(), s.dir.RemoveOld())
 		if errs != nil {
 			s.log.Warn("removing the data that a full sync replaced", "err", errs)

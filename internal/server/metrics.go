@@ -101,8 +101,8 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 type emit func(d *prometheus.Desc, v float64, l ...string)
 
 func (c collector) collectData(n *nodeState, gauge, count emit) {
-	c.s.dataMu.RLock()
-	defer c.s.dataMu.RUnlock()
+	c.s.data.rlock()
+	defer c.s.data.runlock()
 	d := n.data
 	if d.engine == nil {
 		return

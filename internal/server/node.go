@@ -98,8 +98,8 @@ func (n node) ResetStats() {
 
 // Digest is the digest of all data at one log offset.
 func (n node) Digest(ctx context.Context) (string, int64, error) {
-	n.dataMu.RLock()
-	defer n.dataMu.RUnlock()
+	scan, done := n.data.scan(ctx)
+	defer done()
 	d := n.state.Load().data.data
 	if d.Store == nil {
 		return "", 0, commands.Error(resp.ErrLoading)
@@ -108,7 +108,10 @@ func (n node) Digest(ctx context.Context) (string, int64, error) {
 	if err != nil {
 		return "", 0, err
 	}
-	sum, err := digest.All(ctx, snap)
+	sum, err := digest.All(scan, snap)
+	if err != nil && scan.Err() != nil && ctx.Err() == nil {
+		err = commands.Error("ERR the data was replaced while it was read")
+	}
 	return sum, snap.State.Offset, errors.Join(err, snap.Close())
 }
 
@@ -143,8 +146,8 @@ func (n node) SetActiveExpire(on bool) { n.x.SetExpiry(on) }
 
 // FlushEngine makes the engine durable up to the log's end.
 func (n node) FlushEngine(ctx context.Context) error {
-	n.dataMu.RLock()
-	defer n.dataMu.RUnlock()
+	n.data.rlock()
+	defer n.data.runlock()
 	d := n.state.Load().data
 	if d.engine == nil {
 		return commands.Error(resp.ErrLoading)
@@ -167,8 +170,8 @@ func (n node) Reload() error {
 
 // Compact rewrites the engine.
 func (n node) Compact(ctx context.Context) error {
-	n.dataMu.RLock()
-	defer n.dataMu.RUnlock()
+	ctx, done := n.data.scan(ctx)
+	defer done()
 	d := n.state.Load().data
 	if d.engine == nil {
 		return commands.Error(resp.ErrLoading)
@@ -250,6 +253,10 @@ func handshakeOf(c *commands.Client) *replication.Handshake {
 
 // Replconf takes what a replica says of itself.
 func (r repl) Replconf(c *commands.Client, args [][]byte, dst []byte) []byte {
+	if c.MultiLen >= 0 {
+		// A hello may end this node's reign, which waits for all transactions.
+		return append(dst, "-"+resp.ErrNotInMulti+"\r\n"...)
+	}
 	return r.feeds.Replconf(dst, handshakeOf(c), args)
 }
 

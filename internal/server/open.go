@@ -56,8 +56,8 @@ func (s *Server) openPair() error {
 	return nil
 }
 
-// maxUnit bounds one command or transaction of the stream, in bytes.
-const maxUnit = 1 << 30
+// maxUnit bounds one command or transaction of the log, in bytes: more than a link lets in.
+const maxUnit = 1<<30 + 4<<20
 
 func (s *Server) logOptions(dir string) replog.Options {
 	return replog.Options{FS: s.fs, Dir: dir, SegmentBytes: s.cfg.Bytes(option.LogSegmentSize), Logger: s.log}

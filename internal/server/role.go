@@ -210,12 +210,12 @@ func (s *Server) readyLocked() error {
 func (s *Server) fillFilter() {
 	store := s.role.data.data.Store
 	s.spawn(func() {
-		s.dataMu.RLock()
-		defer s.dataMu.RUnlock()
+		ctx, done := s.data.scan(s.ctx)
+		defer done()
 		if s.state.Load().data.data.Store != store {
 			return
 		}
-		if err := store.FillFilter(s.ctx); err != nil && s.ctx.Err() == nil {
+		if err := store.FillFilter(ctx); err != nil && ctx.Err() == nil {
 			s.log.Warn("filling the filter of absent rows", "err", err)
 		}
 	})
@@ -231,10 +231,15 @@ func (s *Server) openLocked(epoch topology.Epoch) error {
 	if uint64(epoch) < s.promised.Load() {
 		return agentStale(epoch, s.promised.Load())
 	}
+	if why := s.state.Load().failed; why != "" && epoch > 0 {
+		return fmt.Errorf("open in epoch %d: %s", epoch, why) // found after the answer to the fence
+	}
 	var after func()
 	err := s.x.SetRole(func() (exec.Role, error) {
 		log := s.role.data.data.Log
-		l := s.role.lineage.WithReign(replog.ReignRecord{Epoch: uint64(epoch), ReplID: replog.NewReplID(), Start: log.End()})
+		end := log.End()
+		l := s.role.lineage.WithCut(end).WithReign(
+			replog.ReignRecord{Epoch: uint64(epoch), ReplID: replog.NewReplID(), Start: end})
 		l.Role, l.PrimaryAddr = replog.RolePrimary, ""
 		l.Managed = l.Managed || epoch > 0
 		l.PromisedEpoch = max(l.PromisedEpoch, uint64(epoch))
@@ -269,6 +274,11 @@ func (s *Server) followLocked(addr string, epoch topology.Epoch) error {
 	if err != nil {
 		return fmt.Errorf("follow %q: %w", addr, err)
 	}
+	if l := s.role.link; l != nil && epoch == 0 {
+		// Nobody has made sure that the new primary has what the old one still sends: what is not taken now
+		// need not be rewound. Where dashboards decide, all nodes have been fenced before, or writes are parked.
+		l.Stop()
+	}
 	s.stopLinkLocked()
 	err = s.x.SetRole(func() (exec.Role, error) {
 		l := s.role.lineage
@@ -294,9 +304,7 @@ func (s *Server) followLocked(addr string, epoch topology.Epoch) error {
 		Password: s.cfg.String(option.MasterAuth), AnnounceIP: s.cfg.String(option.ReplicaAnnounceIP),
 		AnnouncePort: s.announcedPort(), Timeout: s.cfg.Duration(option.ReplTimeout), Logger: s.log, Dial: dialPrimary,
 		Changed: s.kick}
-	s.role.applier = s.x.NewApplier()
-	s.role.applier.OnError = s.applyError
-	s.role.link = replication.StartLink(cfg, &follower{s: s})
+	s.role.link = replication.StartLink(cfg, s.newFollower())
 	s.publishState(func(*nodeState) {})
 	s.log.Info("following", "primary", addr, "epoch", epoch)
 	return nil
@@ -310,7 +318,7 @@ func (s *Server) kick() {
 }
 
 func dialPrimary(ctx context.Context, addr string) (net.Conn, error) {
-	d := net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
+	d := net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second, Control: replication.WideReceive}
 	return d.DialContext(ctx, "tcp", addr)
 }
 
@@ -325,16 +333,28 @@ func (s *Server) replicaRole() exec.Role {
 
 // stopLinkLocked ends the link and waits until what it appended is applied.
 func (s *Server) stopLinkLocked() {
-	if l := s.role.link; l != nil {
-		s.role.link = nil
-		s.publishState(func(*nodeState) {})
+	s.drainLinkLocked()
+	if l := s.role.ending; l != nil {
 		l.Close()
+		s.role.ending = nil
+		s.publishState(func(*nodeState) {})
+	}
+}
+
+// drainLinkLocked ends the link and waits until the log has what the primary had sent. It may still be applied
+// afterwards: the log's end is what counts in a comparison of nodes, and a failover need not wait for more.
+func (s *Server) drainLinkLocked() {
+	if l := s.role.link; l != nil {
+		s.role.link, s.role.ending = nil, l
+		s.publishState(func(*nodeState) {})
+		l.Drain()
 	}
 }
 
 // fenceLocked makes writing stop for good under lower epochs. REQUIRES: roleMu.
 func (s *Server) fenceLocked(epoch topology.Epoch) error {
-	s.stopLinkLocked()
+	s.drainLinkLocked()
+	defer s.publishState(func(*nodeState) {})
 	return s.x.SetRole(func() (exec.Role, error) {
 		l := s.role.lineage
 		l.PromisedEpoch = uint64(epoch)

@@ -85,14 +85,14 @@ type Server struct {
 		reign   replog.Reign
 		// epoch is that of the last order to open or to follow.
 		epoch uint64
-		link    *replication.Link
-		applier *exec.Applier
-		sync    *datadir.Pair // a full sync is being received into it
+		link  *replication.Link
+		// ending is the link before: it appends nothing any more, but may still be applying. Never both.
+		ending *replication.Link
+		sync   *datadir.Pair // a full sync is being received into it
 	}
 	state    atomic.Pointer[nodeState]
 	promised atomic.Uint64
-	// dataMu is held shared by whoever uses the pair in the background, exclusively while one is closed.
-	dataMu sync.RWMutex
+	data     dataUse
 
 	lastSave   atomic.Int64
 	saveBad    atomic.Bool
@@ -127,7 +127,9 @@ type nodeState struct {
 	epoch   uint64
 	data    pair
 	link    *replication.Link
-	failed  string
+	// ending is a link that is no more but for what it still applies.
+	ending *replication.Link
+	failed string
 }
 
 // pair is an engine and a log in service.
@@ -350,8 +352,9 @@ func (s *Server) Close() error {
 	s.roleMu.Lock()
 	defer s.roleMu.Unlock()
 	if l := s.role.link; l != nil {
-		l.Close()
+		l.Stop() // the next start asks for the rest
 	}
+	s.stopLinkLocked()
 	var errs []error
 	if d := s.role.data; d.engine != nil {
 		errs = append(errs, d.data.Log.Sync(d.data.Log.End()), d.engine.Close(), d.data.Log.Close())
@@ -370,16 +373,19 @@ func (s *Server) fatal(msg string, err error) {
 	panic(fmt.Sprintf("%s: %v", msg, err))
 }
 
-// publishState changes the snapshot that others read. REQUIRES: roleMu, or Start.
+// publishState changes the snapshot that others read; f may be called more than once. REQUIRES: roleMu, or Start.
 func (s *Server) publishState(f func(n *nodeState)) {
-	n := *s.state.Load()
-	n.lineage, n.data, n.link = s.role.lineage, s.role.data, s.role.link
-	n.epoch = max(s.role.epoch, logEpoch(n.lineage))
-	f(&n)
-	s.state.Store(&n)
-	if s.agent != nil {
-		s.agent.Kick()
+	for {
+		old := s.state.Load()
+		n := *old
+		n.lineage, n.data, n.link, n.ending = s.role.lineage, s.role.data, s.role.link, s.role.ending
+		n.epoch = max(s.role.epoch, logEpoch(n.lineage))
+		f(&n)
+		if s.state.CompareAndSwap(old, &n) {
+			break
+		}
 	}
+	s.kick()
 }
 
 // saveLineage makes a change of the lineage durable, then visible. REQUIRES: roleMu.

@@ -33,21 +33,33 @@ func (k *Conn) cork(on bool) {
 	k.mu.Unlock()
 }
 
-// flushPushing hands the replies of a batch, and the messages that waited for them, to the writer.
+// flushPushing hands the replies of a batch, and the messages that waited for them, to the writer. It waits
+// while the peer takes too little: replies have no other bound.
 func (k *Conn) flushPushing(out []byte) error {
 	k.mu.Lock()
 	k.mu.pending = append(k.mu.pending, out...)
 	k.mu.pending = append(k.mu.pending, k.mu.messages...)
 	k.mu.messages = k.mu.messages[:0]
 	k.mu.corked = false
-	closed := k.mu.closed
 	k.mu.Unlock()
 	k.recycle()
 	k.wake()
-	if closed {
-		return net.ErrClosed
+	for {
+		k.mu.Lock()
+		closed, full := k.mu.closed, len(k.mu.pending) > maxPending
+		k.mu.Unlock()
+		switch {
+		case closed:
+			return net.ErrClosed
+		case !full:
+			return nil
+		}
+		select {
+		case <-k.mu.room:
+		case <-k.ctx.Done():
+			return net.ErrClosed
+		}
 	}
-	return nil
 }
 
 // Push sends a message behind what was sent before; any goroutine. A client that does not read and exceeds
@@ -75,7 +87,7 @@ func (k *Conn) Push(encoded []byte) {
 // overLimitLocked applies client-output-buffer-limit: the hard limit at once, the soft one after its time.
 func (k *Conn) overLimitLocked() bool {
 	lim := option.ClientOutputBufferLimit.Get(k.cfg).PubSub
-	n := int64(len(k.mu.pending) + len(k.mu.messages))
+	n := int64(len(k.mu.pending) + len(k.mu.messages) + k.mu.sending)
 	if lim.Hard > 0 && n > lim.Hard {
 		return true
 	}
@@ -103,8 +115,13 @@ func (k *Conn) writeLoop() {
 	for {
 		k.mu.Lock()
 		buf, k.mu.pending = k.mu.pending, buf[:0]
+		k.mu.sending = len(buf)
 		closed := k.mu.closed
 		k.mu.Unlock()
+		select {
+		case k.mu.room <- struct{}{}:
+		default:
+		}
 		if len(buf) > 0 {
 			if err := k.write(buf); err != nil {
 				k.mu.Lock()

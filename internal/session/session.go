@@ -35,8 +35,12 @@ const (
 	flushAt = 256 << 10
 	// outKeep is the largest reply buffer that an idle connection may keep for the next burst.
 	outKeep = 64 << 10
-	// writeTimeout bounds a write that the peer does not take; beyond it the connection is closed.
+	// writeTimeout bounds the write of writePart bytes that the peer does not take; beyond it the connection
+	// is closed.
 	writeTimeout = 60 * time.Second
+	writePart    = 256 << 10
+	// maxPending is how many bytes may wait for the writer before the connection works on no more commands.
+	maxPending = 1 << 20
 )
 
 // Stats counts bytes and connections of a node.
@@ -70,18 +74,22 @@ type Conn struct {
 
 	detached bool
 	killed   atomic.Bool
+	deadline sync.Mutex // over killed and the deadline for writing
 	proto    atomic.Int32
 	// pushing is set once messages may come that are no replies; then all output goes through the writer.
 	pushing atomic.Bool
 	mu      struct {
 		sync.Mutex
 		pending []byte
+		// sending is what the writer has taken and not sent yet, in bytes.
+		sending int
 		// corked: a batch of commands is being worked on; messages wait until its replies are written.
 		corked   bool
 		messages []byte
 		// over is since when the output is above the soft limit.
 		over   time.Time
 		wake   chan struct{}
+		room   chan struct{} // holds a token when the writer has taken what was pending
 		closed bool
 	}
 	writer sync.WaitGroup
@@ -96,7 +104,7 @@ func New(ctx context.Context, nc net.Conn, c *commands.Client, x *exec.Executor,
 	c.Proto = 2
 	k.proto.Store(2)
 	k.in = resp.NewReader(k.limits())
-	k.mu.wake = make(chan struct{}, 1)
+	k.mu.wake, k.mu.room = make(chan struct{}, 1), make(chan struct{}, 1)
 	if sc, ok := nc.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			k.raw = raw
@@ -287,11 +295,28 @@ func (k *Conn) write(p []byte) error {
 			return nil
 		}
 	}
-	if err := k.nc.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return err
+	for len(p) > 0 {
+		if err := k.setWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+			return err
+		}
+		n, err := k.nc.Write(p[:min(len(p), writePart)])
+		if err != nil {
+			return err
+		}
+		p = p[n:]
 	}
-	_, err := k.nc.Write(p)
-	return err
+	// A deadline that stays would end the connection at its next write, however late that comes.
+	return k.setWriteDeadline(time.Time{})
+}
+
+// setWriteDeadline moves the deadline, but not one that Kill has set.
+func (k *Conn) setWriteDeadline(t time.Time) error {
+	k.deadline.Lock()
+	defer k.deadline.Unlock()
+	if k.killed.Load() {
+		return net.ErrClosed
+	}
+	return k.nc.SetWriteDeadline(t)
 }
 
 // writeReady writes once without blocking.
@@ -320,6 +345,8 @@ func (k *Conn) FlushReplies() error {
 
 // Kill closes the connection; any goroutine. A command that runs is not interrupted unless it waits.
 func (k *Conn) Kill() {
+	k.deadline.Lock()
+	defer k.deadline.Unlock()
 	k.killed.Store(true)
 	k.cancel()
 	_ = k.nc.SetReadDeadline(time.Unix(1, 0))

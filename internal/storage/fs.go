@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -91,17 +92,54 @@ func (m *Mem) CrashClone(rng *rand.Rand, unsyncedPercent int) *Mem {
 // Disk is the file system as the log sees it.
 func (m *Mem) Disk() disk.FS { return memDisk{m.fs} }
 
-// memDisk adapts a MemFS to disk.FS. Truncate rewrites the file, which a MemFS can't cut.
+// memDisk adapts a MemFS to disk.FS.
 type memDisk struct{ fs *vfs.MemFS }
 
+// memFile appends: the file's cursor stands at its end. Truncate rewrites the file, which a MemFS can't cut,
+// so mu guards what the name stands for.
 type memFile struct {
-	vfs.File
 	fs   *vfs.MemFS
 	name string
+	mu   struct {
+		sync.Mutex
+		file vfs.File
+	}
+}
+
+func (d memDisk) file(name string, f vfs.File) *memFile {
+	m := &memFile{fs: d.fs, name: name}
+	m.mu.file = f
+	return m
+}
+
+func (f *memFile) Write(p []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.file.Write(p)
+}
+
+func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.file.ReadAt(p, off)
+}
+
+func (f *memFile) Sync() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.file.Sync()
+}
+
+func (f *memFile) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.file.Close()
 }
 
 func (f *memFile) Size() (int64, error) {
-	st, err := f.Stat()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	st, err := f.mu.file.Stat()
 	if err != nil {
 		return 0, err
 	}
@@ -109,8 +147,10 @@ func (f *memFile) Size() (int64, error) {
 }
 
 func (f *memFile) Truncate(size int64) error {
-	buf := make([]byte, size)
-	if n, err := f.ReadAt(buf, 0); err != nil && !(errors.Is(err, io.EOF) && int64(n) == size) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	buf := make([]byte, size) // what is behind the present end stays zero
+	if _, err := f.mu.file.ReadAt(buf, 0); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	tmp := f.name + ".truncate"
@@ -121,11 +161,12 @@ func (f *memFile) Truncate(size int64) error {
 	if _, err := nf.Write(buf); err != nil {
 		return err
 	}
-	if err := errors.Join(nf.Sync(), f.fs.Rename(tmp, f.name), f.File.Close()); err != nil {
+	if err := errors.Join(nf.Sync(), f.fs.Rename(tmp, f.name), f.mu.file.Close()); err != nil {
 		return err
 	}
-	f.File = nf
-	return nil
+	f.mu.file = nf
+	// The name must reach the disk with the new file: a later Sync of the file would not see to it.
+	return memDisk{f.fs}.SyncDir(f.fs.PathDir(f.name))
 }
 
 func (d memDisk) Create(name string) (disk.File, error) {
@@ -133,7 +174,7 @@ func (d memDisk) Create(name string) (disk.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &memFile{f, d.fs, name}, nil
+	return d.file(name, f), nil
 }
 
 func (d memDisk) OpenAppend(name string) (disk.File, error) {
@@ -141,35 +182,11 @@ func (d memDisk) OpenAppend(name string) (disk.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A MemFS file opened for writing writes from the start; move its cursor by reading all of it.
+	// A MemFS file opened for writing writes from the start; reading all of it moves its cursor.
 	if _, err := io.Copy(io.Discard, f); err != nil {
 		return nil, err
 	}
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	return &appendFile{memFile: memFile{f, d.fs, name}, at: st.Size()}, nil
-}
-
-// appendFile writes at its end, wherever the cursor of the file underneath stands.
-type appendFile struct {
-	memFile
-	at int64
-}
-
-func (f *appendFile) Write(p []byte) (int, error) {
-	n, err := f.WriteAt(p, f.at)
-	f.at += int64(n)
-	return n, err
-}
-
-func (f *appendFile) Truncate(size int64) error {
-	if err := f.memFile.Truncate(size); err != nil {
-		return err
-	}
-	f.at = size
-	return nil
+	return d.file(name, f), nil
 }
 
 func (d memDisk) Open(name string) (disk.File, error) {
@@ -177,7 +194,7 @@ func (d memDisk) Open(name string) (disk.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &memFile{f, d.fs, name}, nil
+	return d.file(name, f), nil
 }
 
 func (d memDisk) Remove(name string) error            { return d.fs.Remove(name) }

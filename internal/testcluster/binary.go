@@ -1,16 +1,19 @@
 package testcluster
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 )
 
-// Binary returns the haypile binary under test: $HAYPILE_BIN, or one that is built from this repository
-// at the first call, into a directory that RemoveBinary deletes.
+// Binary returns the haypile binary under test: $HAYPILE_BIN, or one that is built from this repository at
+// the first call. The test binaries of one machine share the build, which is up to date after the first of
+// them; each has a link of its own to it, which RemoveBinary deletes.
 func Binary() (string, error) {
 	if path := os.Getenv("HAYPILE_BIN"); path != "" {
 		return filepath.Abs(path)
@@ -25,23 +28,38 @@ var built = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if builtDir, err = os.MkdirTemp("", "haypile-bin-"); err != nil {
-		return "", err
-	}
-	path := filepath.Join(builtDir, "haypile")
-	args := []string{"build", "-o", path}
+	name := fmt.Sprintf("haypile-test-bin-%d-%x", os.Getuid(), sha256.Sum256([]byte(root)))[:40]
+	args := []string{"build"}
 	if raceEnabled {
 		args = append(args, "-race")
+		name += "-race"
 	}
-	cmd := exec.Command("go", append(args, "./cmd/haypile")...)
+	shared := filepath.Join(os.TempDir(), name)
+	if err := os.MkdirAll(shared, 0o700); err != nil {
+		return "", err
+	}
+	lock, err := os.OpenFile(filepath.Join(shared, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close() // and unlock
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", err
+	}
+	path := filepath.Join(shared, "haypile")
+	cmd := exec.Command("go", append(args, "-o", path, "./cmd/haypile")...)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build ./cmd/haypile: %w\n%s", err, out)
 	}
-	return path, nil
+	if builtDir, err = os.MkdirTemp("", "haypile-bin-"); err != nil {
+		return "", err
+	}
+	own := filepath.Join(builtDir, "haypile")
+	return own, os.Link(path, own)
 })
 
-// RemoveBinary deletes what Binary has built. For TestMain, after the tests.
+// RemoveBinary deletes this test binary's link to what Binary has built. For TestMain, after the tests.
 func RemoveBinary() error {
 	if builtDir == "" {
 		return nil

@@ -1,7 +1,10 @@
 package hash
 
 import (
+	"bytes"
+	"cmp"
 	"math/rand/v2"
+	"slices"
 
 	"haypile/internal/encoding"
 	"haypile/internal/keyspace"
@@ -22,35 +25,64 @@ const (
 	windowMost = 40
 	// windowTries bounds the number of windows for one field; only hashes with contrived fields reach it.
 	windowTries = 100
-	// chooseShare: if more than one field in so many is wanted, walking the hash is cheaper than drawing.
-	chooseShare = 8
+	// walkShare: if more than one field in so many is wanted, walking the hash is cheaper than drawing: a
+	// field drawn costs as much as some 50 walked over.
+	walkShare = 32
+	// drawTries bounds how often, on average, a distinct field is drawn.
+	drawTries = 20
 	// smallHash is the number of fields up to which the whole hash is read instead.
 	smallHash = 64
 )
 
-// Random visits n fields drawn at random, each with the same chance every time. Pairs are valid during the
-// call only.
+// Random visits n fields drawn at random, each with the same chance every time. It keeps what it visits in
+// memory if it is cheaper to walk the hash. Pairs are valid during the call only.
 func (h *Hash) Random(n uint64, visit func(Pair)) error {
-	if h.meta.Count > smallHash {
-		var d drawing
-		for range n {
-			if err := h.draw(&d); err != nil {
-				return err
-			}
-			visit(d.pair)
-		}
+	if h.meta.Count == 0 {
 		return nil
 	}
-	all := make([]Pair, 0, h.meta.Count)
-	err := h.Scan(0, func(el keyspace.Element) bool {
-		all = append(all, Pair{append([]byte(nil), el.Member...), append([]byte(nil), el.Value...)})
-		return true
-	})
+	if h.walks(n) {
+		return h.randomWalk(n, visit)
+	}
+	var d drawing
 	for range n {
-		if err != nil || len(all) == 0 {
+		if err := h.draw(&d); err != nil {
 			return err
 		}
-		visit(all[rand.N(len(all))])
+		visit(d.pair)
+	}
+	return nil
+}
+
+// walks reports whether n fields are found faster by walking the hash than by drawing.
+func (h *Hash) walks(n uint64) bool { return h.meta.Count <= smallHash || n > h.meta.Count/walkShare }
+
+// randomWalk draws n positions first and then walks the hash once.
+func (h *Hash) randomWalk(n uint64, visit func(Pair)) error {
+	type draw struct {
+		at   uint64 // position of the field in the hash
+		turn int    // when it is to be visited
+	}
+	draws := make([]draw, n)
+	for i := range draws {
+		draws[i] = draw{rand.Uint64N(h.meta.Count), i}
+	}
+	slices.SortFunc(draws, func(a, b draw) int { return cmp.Compare(a.at, b.at) })
+	pairs := make([]Pair, n)
+	at, next := uint64(0), 0
+	err := h.Scan(0, func(el keyspace.Element) bool {
+		if next < len(draws) && draws[next].at == at {
+			p := Pair{bytes.Clone(el.Member), bytes.Clone(el.Value)}
+			for ; next < len(draws) && draws[next].at == at; next++ {
+				pairs[draws[next].turn] = p
+			}
+		}
+		at++
+		return next < len(draws)
+	})
+	for _, p := range pairs {
+		if err == nil {
+			visit(p)
+		}
 	}
 	return err
 }
@@ -58,12 +90,16 @@ func (h *Hash) Random(n uint64, visit func(Pair)) error {
 // RandomDistinct visits n different fields drawn at random, all fields if there are no more than n. Pairs
 // are valid during the call only.
 func (h *Hash) RandomDistinct(n uint64, visit func(Pair)) error {
-	if h.meta.Count <= smallHash || n > h.meta.Count/chooseShare {
-		return h.choose(n, visit)
+	if h.walks(n) {
+		return h.choose(n, nil, visit)
 	}
 	var d drawing
 	drawn := make(map[string]struct{}, n)
-	for uint64(len(drawn)) < n {
+	for tries := 0; uint64(len(drawn)) < n; tries++ {
+		if tries > drawTries*int(n) {
+			// Drawing finds the same fields again and again; see draw.
+			return h.choose(n-uint64(len(drawn)), drawn, visit)
+		}
 		if err := h.draw(&d); err != nil {
 			return err
 		}
@@ -75,11 +111,14 @@ func (h *Hash) RandomDistinct(n uint64, visit func(Pair)) error {
 	return nil
 }
 
-// choose walks the whole hash and takes each field with the chance that leaves n in the end.
-func (h *Hash) choose(n uint64, visit func(Pair)) error {
-	left := h.meta.Count
+// choose walks the hash and takes each field that is not left out with the chance that leaves n in the end.
+func (h *Hash) choose(n uint64, without map[string]struct{}, visit func(Pair)) error {
+	left := h.meta.Count - uint64(len(without))
 	return h.Scan(0, func(el keyspace.Element) bool {
-		if n > 0 && (n >= left || rand.Uint64N(left) < n) {
+		if _, out := without[string(el.Member)]; out {
+			return true
+		}
+		if n > 0 && left > 0 && (n >= left || rand.Uint64N(left) < n) {
 			visit(Pair{el.Member, el.Value})
 			n--
 		}
