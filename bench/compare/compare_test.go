@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-const sampleCSV = `"test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95_latency_ms","p99_latency_ms","max_latency_ms"
+const sampleCSV = `"test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms",` +
+	`"p95_latency_ms","p99_latency_ms","max_latency_ms"
 "SET","666666.69","0.825","0.032","0.799","1.271","1.367","3.279"
 `
 

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"haypile/internal/command"
+	"haypile/internal/commands"
 	"haypile/internal/proxy"
 )
 
@@ -34,7 +35,7 @@ func newProxyCommand(table *command.Table) *cobra.Command {
 				return fmt.Errorf("--log-level: %w", err)
 			}
 			opt.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
-			opt.Table = table
+			opt.Table, opt.Version = table, commands.Version
 			if len(dashboards) > 0 {
 				opt.Source = &proxy.Dashboards{URLs: dashboards, Token: token, Logger: opt.Logger}
 			}

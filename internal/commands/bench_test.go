@@ -11,8 +11,10 @@ import (
 // BenchmarkRun measures the functions of commands alone: no sockets, no log, no commit.
 func BenchmarkRun(b *testing.B) {
 	for _, args := range [][]string{
-		{"GET", "key:1"}, {"SET", "key:1", "0123456789012345678901234567890123456789"}, {"SET", "key:2", "v", "EX", "100"},
-		{"INCR", "n"}, {"HSET", "h", "f", "v"}, {"HGET", "h", "f"}, {"MGET", "key:1", "key:2", "key:3"}, {"DEL", "none"},
+		{"GET", "key:1"}, {"SET", "key:1", "0123456789012345678901234567890123456789"}, {"SET", "key:2", "v",
+			"EX", "100"},
+		{"INCR", "n"}, {"HSET", "h", "f", "v"}, {"HGET", "h", "f"}, {"MGET", "key:1", "key:2", "key:3"}, {"DEL",
+			"none"},
 		{"HGETALL", "h"}, {"TTL", "key:1"}, {"EXPIRE", "key:1", "100"},
 	} {
 		b.Run(fmt.Sprint(args[0], len(args)), func(b *testing.B) {
@@ -23,7 +25,8 @@ func BenchmarkRun(b *testing.B) {
 			}
 			raw := byteArgs(args)
 			cmd := g.find(raw)
-			call := commands.Call{Args: raw, Cmd: cmd, Tx: g.tx, Out: &g.out, Client: &g.client, Node: testNode{config: g.config}}
+			call := commands.Call{Args: raw, Cmd: cmd, Tx: g.tx, Out: &g.out, Client: &g.client,
+				Node: testNode{config: g.config}}
 			b.ReportAllocs()
 			for b.Loop() {
 				g.tx.Reset()

@@ -44,16 +44,19 @@ func dumpedKeys(rng *rand.Rand) map[string][]string {
 		"empty": {"SET", "empty", ""}, "text": {"SET", "text", "hello"}, "long": {"SET", "long", long},
 		"noise": {"SET", "noise", string(noise)}, "zeros": {"SET", "zeros", strings.Repeat("\x00", 70_000)},
 	}
-	for i, n := range []string{"0", "-1", "127", "-128", "128", "-129", "32767", "-32768", "32768", "2147483647", "-2147483648",
+	for i, n := range []string{"0", "-1", "127", "-128", "128", "-129", "32767", "-32768", "32768",
+		"2147483647", "-2147483648",
 		"2147483648", "9223372036854775807", "-9223372036854775808", "00", "-0", "1.5"} {
 		key := fmt.Sprint("number", i)
 		keys[key] = []string{"SET", key, n}
 	}
 	small := []string{"HSET", "small"}
-	for i, n := range []int64{0, 1, -1, 63, 127, 128, -128, 4095, -4096, 4096, 32767, -32768, 1 << 22, -1 << 23, 1 << 30, -1 << 31, 1 << 40, -1 << 62} {
+	for i, n := range []int64{0, 1, -1, 63, 127, 128, -128, 4095, -4096, 4096, 32767, -32768, 1 << 22,
+		-1 << 23, 1 << 30, -1 << 31, 1 << 40, -1 << 62} {
 		small = append(small, fmt.Sprint("f", i), fmt.Sprint(n))
 	}
-	keys["small"] = append(small, "text", "x", "empty", "", "", "no field", "sixty-three", strings.Repeat("y", 63))
+	keys["small"] = append(small, "text", "x", "empty", "", "", "no field", "sixty-three", strings.Repeat("y",
+		63))
 	keys["wide"] = []string{"HSET", "wide", "f", long, "g", string(noise), strings.Repeat("k", 300), "v"}
 	many := []string{"HSET", "many"}
 	for i := range 2000 {
@@ -183,7 +186,8 @@ func ziplist(values ...string) string {
 
 func TestRestoreZiplistAgainstRedis(t *testing.T) {
 	p := newPair(t)
-	body := ziplist("f", "v", "7", "#1:-3", "g", "#2:-300", "h", "#3:-70000", "i", "#4:123456789", "j", "#8:-1234567890123",
+	body := ziplist("f", "v", "7", "#1:-3", "g", "#2:-300", "h", "#3:-70000", "i", "#4:123456789", "j",
+		"#8:-1234567890123",
 		strings.Repeat("long", 30), strings.Repeat("x", 300), "after", strings.Repeat("y", 17_000), "last", "")
 	payload := string(rdb.Seal(rdb.AppendString([]byte{rdb.TypeHashZiplist}, []byte(body))))
 	p.same("RESTORE", "z", "0", payload)

@@ -9,8 +9,10 @@ import (
 
 var expireCommands = []*Command{
 	expireCommand("EXPIRE", "1.0.0", "seconds", inSeconds, "Lets a key expire after a number of seconds."),
-	expireCommand("PEXPIRE", "2.6.0", "milliseconds", inMillis, "Lets a key expire after a number of milliseconds."),
-	expireCommand("EXPIREAT", "1.2.0", "unix-time-seconds", atUnixTime, "Lets a key expire at a point in time, in Unix seconds."),
+	expireCommand("PEXPIRE", "2.6.0", "milliseconds", inMillis,
+		"Lets a key expire after a number of milliseconds."),
+	expireCommand("EXPIREAT", "1.2.0", "unix-time-seconds", atUnixTime,
+		"Lets a key expire at a point in time, in Unix seconds."),
 	expireCommand("PEXPIREAT", "2.6.0", "unix-time-milliseconds", atUnixMillis,
 		"Lets a key expire at a point in time, in Unix milliseconds."),
 	genericFamily.command("PERSIST", "2.2.0", 2, command.Write|command.Fast, oneKey(accessChange), "PERSIST key",

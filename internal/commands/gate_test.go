@@ -54,7 +54,8 @@ type frame struct {
 const testStart = 1_700_000_000_000
 
 func newGate(tb testing.TB) *gate {
-	g := &gate{tb: tb, mem: storage.NewMem(), config: option.New(), now: testStart, byName: map[string]*commands.Command{}}
+	g := &gate{tb: tb, mem: storage.NewMem(), config: option.New(), now: testStart,
+		byName: map[string]*commands.Command{}}
 	all := commands.All()
 	if _, err := commands.NewTable(all); err != nil {
 		tb.Fatal(err)
@@ -70,7 +71,8 @@ func newGate(tb testing.TB) *gate {
 // open opens the store that is in g.mem.
 func (g *gate) open() {
 	var err error
-	g.engine, err = storage.Open(storage.Options{Dir: "engine", Mem: g.mem, CacheBytes: 8 << 20, MemtableBytes: 1 << 20, Memtables: 2})
+	g.engine, err = storage.Open(storage.Options{Dir: "engine", Mem: g.mem, CacheBytes: 8 << 20,
+		MemtableBytes: 1 << 20, Memtables: 2})
 	if err != nil {
 		g.tb.Fatal(err)
 	}
@@ -121,7 +123,8 @@ func (g *gate) do(args ...string) string {
 	}
 	g.tx.Reset()
 	g.tx.Begin(mode, g.db, g.now)
-	call := commands.Call{Args: b, Cmd: cmd, Tx: g.tx, Out: &g.out, Client: &g.client, Node: testNode{config: g.config}}
+	call := commands.Call{Args: b, Cmd: cmd, Tx: g.tx, Out: &g.out, Client: &g.client,
+		Node: testNode{config: g.config}}
 	mark, changes, effects := g.tx.Mark(), g.tx.Changes(), g.tx.EffectBytes()
 	expired, expiredBytes := g.tx.Expirations()
 	g.out.Buf = g.out.Buf[:0]
@@ -184,7 +187,8 @@ func (g *gate) apply(f frame) {
 		cmd := g.find(c.Args)
 		g.tx.Reset()
 		g.tx.Begin(keyspace.ModeApply, f.db, g.now)
-		call := commands.Call{Args: c.Args, Cmd: cmd, Tx: g.tx, Out: &g.out, Client: &g.client, Node: testNode{config: g.config}}
+		call := commands.Call{Args: c.Args, Cmd: cmd, Tx: g.tx, Out: &g.out, Client: &g.client,
+			Node: testNode{config: g.config}}
 		g.out.Buf = g.out.Buf[:0]
 		if err := cmd.Run(&call); err != nil {
 			g.tb.Fatalf("apply %q: %v", c.Args, err)

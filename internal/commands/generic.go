@@ -10,6 +10,9 @@ import (
 
 var genericFamily = family{group: "generic", category: "keyspace"}
 
+// foreignCursor is the difference of the commands that take a cursor.
+const foreignCursor = "A number that cannot be a cursor is refused; Redis begins somewhere."
+
 // copyBound is the difference of the commands that copy a collection.
 const copyBound = "A collection of more than 1 GB is refused: a copy is one atomic step, in memory."
 
@@ -53,7 +56,8 @@ var genericCommands = []*Command{
 		"O(1)", "Answers a key chosen at random.", randomKey), command.RouteAllShards, command.MergeFirstNonNull),
 	wide(genericFamily.command("SCAN", "2.8.0", -2, wholeSpace, command.KeySpec{},
 		"SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]", "O(COUNT) for every call",
-		"Walks the keys of the database in steps.", scan), command.RouteCursor, command.MergeNone),
+		"Walks the keys of the database in steps.", scan).differs(foreignCursor), command.RouteCursor,
+		command.MergeNone),
 	objectCommand,
 }
 

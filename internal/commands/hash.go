@@ -53,7 +53,7 @@ var hashCommands = []*Command{
 		differs("A negative count below -1048576 is refused, to bound the reply."),
 	hashFamily.command("HSCAN", "2.8.0", -3, command.ReadOnly, oneKey(accessGet),
 		"HSCAN key cursor [MATCH pattern] [COUNT count]", "O(COUNT) for every call",
-		"Walks the fields of a hash in steps.", hScan),
+		"Walks the fields of a hash in steps.", hScan).differs(foreignCursor),
 }
 
 // openHash reads the hash at args[1].

@@ -29,12 +29,14 @@ func objectSub(name, syntax, summary string, run func(*Call, *keyspace.Entry) er
 
 var objectCommand = &Command{
 	Spec: command.Spec{
-		Name: "OBJECT", Group: "generic", Since: "2.2.3", Arity: -2, Syntax: "OBJECT subcommand", Complexity: "O(1)",
-		Summary: "Tells how Redis would keep a value.",
-		Differs: "It reports what Redis would most likely say. All values are kept in one way, on disk.",
+		Name: "OBJECT", Group: "generic", Since: "2.2.3", Arity: -2, Syntax: "OBJECT subcommand",
+		Complexity: "O(1)",
+		Summary:    "Tells how Redis would keep a value.",
+		Differs:    "It reports what Redis would most likely say. All values are kept in one way, on disk.",
 	},
 	Sub: []*Command{
-		objectSub("ENCODING", "ENCODING key", "The name of the representation that Redis would choose for the value.",
+		objectSub("ENCODING", "ENCODING key",
+			"The name of the representation that Redis would choose for the value.",
 			objectEncoding),
 		objectSub("FREQ", "FREQ key", "Refused, as by a Redis without an LFU policy.",
 			func(*Call, *keyspace.Entry) error { return Error(resp.ErrFreqNotTracked) }),

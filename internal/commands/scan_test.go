@@ -27,7 +27,8 @@ func page(t testing.TB, reply string) (cursor string, elements []string) {
 }
 
 // walk collects the whole of a SCAN; between is called after each page.
-func walk(t testing.TB, g *gate, between func(), command func(cursor string) []string) (all []string, pages int) {
+func walk(t testing.TB, g *gate, between func(), command func(cursor string) []string) (all []string,
+	pages int) {
 	t.Helper()
 	cursor := "0"
 	for {
@@ -79,7 +80,10 @@ func TestScanMeetsAllOnce(t *testing.T) {
 			t.Errorf("%d pages of 7", pages)
 		}
 	}
-	hashes, _ := walk(t, g, func() {}, func(c string) []string { return []string{"SCAN", c, "TYPE", "hash", "MATCH", "*key*1*", "COUNT", "50"} })
+	hashes, _ := walk(t, g, func() {}, func(c string) []string {
+		return []string{"SCAN", c, "TYPE", "hash",
+			"MATCH", "*key*1*", "COUNT", "50"}
+	})
 	n := 0
 	for key := range want {
 		if strings.HasPrefix(key, "key") && strings.Contains(key[4:], "1") && g.do("TYPE", key) == "+hash\r\n" {
@@ -130,7 +134,10 @@ func TestScanWhileKeysChange(t *testing.T) {
 	}
 	got, _ := walk(t, g, churn, func(c string) []string { return []string{"SCAN", c} })
 	check("SCAN", got)
-	got, pages := walk(t, g, churn, func(c string) []string { return []string{"HSCAN", "hash", c, "COUNT", "10"} })
+	got, pages := walk(t, g, churn, func(c string) []string {
+		return []string{"HSCAN", "hash", c, "COUNT",
+			"10"}
+	})
 	var names []string
 	for i := 0; i < len(got); i += 2 {
 		names = append(names, got[i])
@@ -196,7 +203,8 @@ func TestSmallHashIsScannedWhole(t *testing.T) {
 	for i := range 20 {
 		g.do("HSET", "wide", fmt.Sprint(i), big)
 	}
-	if cursor, elements := page(t, g.do("HSCAN", "wide", "0", "COUNT", "2")); cursor == "0" || len(elements) != 12 {
+	if cursor, elements := page(t, g.do("HSCAN", "wide", "0", "COUNT", "2")); cursor == "0" ||
+		len(elements) != 12 {
 		t.Errorf("cursor %s, %d elements", cursor, len(elements))
 	}
 	g.want("-ERR invalid cursor", "HSCAN", "h", "281474976710656")
@@ -214,7 +222,8 @@ func TestRandomFields(t *testing.T) {
 		}
 		g.do(line...)
 		for _, count := range []int{1, 2, n / 20, n / 2, n - 1, n, n + 5} {
-			reply, err := resp.NewReplyReader(strings.NewReader(g.do("HRANDFIELD", "h", fmt.Sprint(count), "WITHVALUES"))).ReadValue()
+			reply, err := resp.NewReplyReader(strings.NewReader(g.do("HRANDFIELD", "h", fmt.Sprint(count),
+				"WITHVALUES"))).ReadValue()
 			if err != nil || len(reply.Elems) != 2*min(count, n) {
 				t.Fatalf("%d of %d fields: got %d, %v", count, n, len(reply.Elems), err)
 			}

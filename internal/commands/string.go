@@ -23,7 +23,8 @@ var stringCommands = []*Command{
 	stringFamily.command("PSETEX", "2.6.0", 4, writeGrow, oneKey(accessStore), "PSETEX key milliseconds value",
 		"O(1)", "Stores a string that expires after a number of milliseconds.",
 		func(c *Call) error { return setTimed(c, inMillis, "psetex") }),
-	stringFamily.command("PKSETEXAT", "3.0.0", 4, writeGrow, oneKey(accessStore), "PKSETEXAT key timestamp value",
+	stringFamily.command("PKSETEXAT", "3.0.0", 4, writeGrow, oneKey(accessStore),
+		"PKSETEXAT key timestamp value",
 		"O(1)", "Stores a string that expires at a point in time, in Unix seconds.",
 		func(c *Call) error { return setTimed(c, atUnixTime, "pksetexat") }).
 		differs("Redis does not know this command of Pika's. SET with EXAT does the same."),
@@ -62,7 +63,8 @@ var stringCommands = []*Command{
 		"O(1)", "Adds a number to the integer stored at a key.", incrBy),
 	stringFamily.command("DECRBY", "1.0.0", 3, writeGrowFast, oneKey(accessBoth), "DECRBY key decrement",
 		"O(1)", "Subtracts a number from the integer stored at a key.", decrBy),
-	stringFamily.command("INCRBYFLOAT", "2.6.0", 3, writeGrowFast, oneKey(accessBoth), "INCRBYFLOAT key increment",
+	stringFamily.command("INCRBYFLOAT", "2.6.0", 3, writeGrowFast, oneKey(accessBoth),
+		"INCRBYFLOAT key increment",
 		"O(1)", "Adds a floating point number to the number stored at a key.", incrByFloat),
 	{Spec: command.Spec{
 		Name: "LCS", Group: "string", Since: "7.0.0", Arity: -3, Flags: command.ReadOnly, ACL: []string{"string"},

@@ -20,7 +20,7 @@ const (
 	redialMax = 200 * time.Millisecond
 	// refusedPause keeps a client that is refused at once from doing nothing but asking again.
 	refusedPause = 5 * time.Millisecond
-	maxErrorText = 60
+	maxErrorText = 100
 )
 
 // load is a running set of writers.

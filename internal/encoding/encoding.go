@@ -160,7 +160,8 @@ func ParseExpiry(row []byte) (s Space, deadline int64, user []byte, ok bool) {
 	if len(row) < expiryHead || Table(row[0]) != TableExpiry {
 		return 0, 0, nil, false
 	}
-	return Space(binary.BigEndian.Uint32(row[1:])), int64(binary.BigEndian.Uint64(row[spaceLen:])), row[expiryHead:], true
+	return Space(binary.BigEndian.Uint32(row[1:])), int64(binary.BigEndian.Uint64(row[spaceLen:])),
+		row[expiryHead:], true
 }
 
 // AppendGarbage appends the row of a dropped collection.

@@ -34,16 +34,21 @@ func TestGoldenRows(t *testing.T) {
 		{"key from", AppendKeyFrom(nil, 1, 0x1234, 0xaabbccddeeff), "010000000112346b" + "aabbccddeeff"},
 		{"key", AppendKey(nil, 1, n, h, user), "010000000106b46bb301e2de4e32" + hex.EncodeToString(user)},
 		{"collection", AppendCollection(nil, 2, 3, 0x0102030405060708), "010000000200036d0102030405060708"},
-		{"element", AppendElement(nil, 2, 3, 4, user), "010000000200036d0000000000000004" + "b301e2de4e32" + hex.EncodeToString(user)},
-		{"expiry", AppendExpiry(nil, 1, 1700000000000, n, h, user), "0200000001" + "0000018bcfe56800" + "06b4" + "b301e2de4e32" + hex.EncodeToString(user)},
+		{"element", AppendElement(nil, 2, 3, 4, user), "010000000200036d0000000000000004" + "b301e2de4e32" +
+			hex.EncodeToString(user)},
+		{"expiry", AppendExpiry(nil, 1, 1700000000000, n, h, user), "0200000001" + "0000018bcfe56800" + "06b4" +
+			"b301e2de4e32" + hex.EncodeToString(user)},
 		{"garbage", AppendGarbage(nil, 1, 3, 4), "030000000100030000000000000004"},
 		{"retired", AppendSpace(nil, TableRetired, 9), "0400000009"},
 		{"string", AppendMeta(nil, &Meta{Type: String, Value: []byte("abc")}), "0001616263"},
-		{"string with deadline", AppendMeta(nil, &Meta{Type: String, Value: []byte("a"), Deadline: 1700000000000}), "01010000018bcfe5680061"},
-		{"hash", AppendMeta(nil, &Meta{Type: Hash, Birth: 3, ID: 4, Count: 300}), "0005" + "0003" + "0000000000000004" + "ac02"},
+		{"string with deadline", AppendMeta(nil, &Meta{Type: String, Value: []byte("a"),
+			Deadline: 1700000000000}), "01010000018bcfe5680061"},
+		{"hash", AppendMeta(nil, &Meta{Type: Hash, Birth: 3, ID: 4, Count: 300}), "0005" + "0003" +
+			"0000000000000004" + "ac02"},
 		{"element value", AppendElementValue(nil, []byte("v")), "0076"},
 		{"state value", AppendState(nil, &State{Offset: 258, DB: 3, NextCollection: 200, NextSpace: 5,
-			Databases: []SpaceCount{{Space: 1, Keys: 2, Expires: 1}, {Space: 4}}}), "01" + "0000000000000102" + "03" + "c801" + "05" + "02" + "010201" + "040000"},
+			Databases: []SpaceCount{{Space: 1, Keys: 2, Expires: 1}, {Space: 4}}}), "01" + "0000000000000102" + "03" +
+			"c801" + "05" + "02" + "010201" + "040000"},
 	} {
 		if got := hex.EncodeToString(c.got); got != c.want {
 			t.Errorf("%s: %s, want %s", c.what, got, c.want)
@@ -61,7 +66,8 @@ func TestRowsReadBack(t *testing.T) {
 	if h, m, ok := ParseElement(el); !ok || h != Hash48(member) || !bytes.Equal(m, member) || RowSlot(el) != 9 {
 		t.Errorf("element %x %q %v", h, m, ok)
 	}
-	if s, d, u, ok := ParseExpiry(AppendExpiry(nil, 7, 99, 1, 2, user)); !ok || s != 7 || d != 99 || !bytes.Equal(u, user) {
+	if s, d, u, ok := ParseExpiry(AppendExpiry(nil, 7, 99, 1, 2, user)); !ok || s != 7 || d != 99 ||
+		!bytes.Equal(u, user) {
 		t.Errorf("expiry %d %d %q %v", s, d, u, ok)
 	}
 	if s, b, id, ok := ParseGarbage(AppendGarbage(nil, 7, 8, 9)); !ok || s != 7 || b != 8 || id != 9 {
@@ -135,7 +141,8 @@ func TestCursors(t *testing.T) {
 
 func TestPrefixEnd(t *testing.T) {
 	for _, c := range []struct{ prefix, end []byte }{
-		{[]byte{1, 2}, []byte{1, 3}}, {[]byte{1, 0xff}, []byte{2}}, {[]byte{0xff, 0xff}, nil}, {[]byte{0, 0xff, 0xff}, []byte{1}},
+		{[]byte{1, 2}, []byte{1, 3}}, {[]byte{1, 0xff}, []byte{2}}, {[]byte{0xff, 0xff}, nil}, {[]byte{0, 0xff,
+			0xff}, []byte{1}},
 	} {
 		if got := PrefixEnd(c.prefix); !bytes.Equal(got, c.end) || (got == nil) != (c.end == nil) {
 			t.Errorf("%x ends at %x, want %x", c.prefix, got, c.end)

@@ -96,6 +96,10 @@ func (c *committer) wait(k *ticket) (replog.Offset, error) {
 	return end, err
 }
 
+// maxGroupBytes bounds what several transactions put into one frame and one batch; the engine ends the
+// process at 4 GiB a batch. One transaction alone may be larger.
+const maxGroupBytes = 64 << 20
+
 // lead commits what waits, the leader's own ticket included, and passes leadership on.
 func (c *committer) lead() {
 	c.mu.Lock()
@@ -105,8 +109,10 @@ func (c *committer) lead() {
 	for len(group) > 0 {
 		n := 1
 		if !group[0].logged {
-			for n < len(group) && !group[n].logged {
-				n++
+			for bytes := group[0].txn.EffectBytes(); n < len(group) && !group[n].logged; n++ {
+				if bytes += group[n].txn.EffectBytes(); bytes > maxGroupBytes {
+					break
+				}
 			}
 		}
 		c.commit(group[:n])

@@ -395,6 +395,9 @@ func (c *client) replies() []string {
 }
 
 func short(v resp.Value) string {
+	if v.IsNull() {
+		return "nil"
+	}
 	switch v.Kind {
 	case resp.KindError:
 		return "-" + string(v.Str)
@@ -406,8 +409,6 @@ func short(v resp.Value) string {
 			el = append(el, short(e))
 		}
 		return "[" + strings.Join(el, " ") + "]"
-	case resp.KindNull:
-		return "nil"
 	}
 	return string(v.Str)
 }

@@ -14,7 +14,7 @@ func TestCacheTellsTheLatest(t *testing.T) {
 		value  string
 		absent bool
 	}
-	for seed := range uint64(3) {
+	for seed := range uint64(2) {
 		rng := rand.New(rand.NewPCG(seed, 5))
 		const budget = 70 << 10 * cacheShards
 		c := newRowCache(budget)
@@ -28,7 +28,7 @@ func TestCacheTellsTheLatest(t *testing.T) {
 			return h<<40>>6&^(uint64(63)<<58) | uint64(1023-h%7)
 		}
 		hits := 0
-		for i := range 60_000 {
+		for i := range 25_000 {
 			key := fmt.Sprintf("key%d%s", rng.IntN(600), strings.Repeat("x", rng.IntN(2)*rng.IntN(40)))
 			switch rng.IntN(5) {
 			case 0, 1:
@@ -39,10 +39,10 @@ func TestCacheTellsTheLatest(t *testing.T) {
 				c.put(hash(key), []byte(key), []byte(r.value), r.absent)
 				want[key] = r
 			case 2:
-				if rng.IntN(3000) == 0 {
+				if rng.IntN(1500) == 0 {
 					c.resize([]int64{0, budget / 2, budget}[rng.IntN(3)])
 				}
-				if rng.IntN(3000) == 0 {
+				if rng.IntN(1500) == 0 {
 					c.clear()
 				}
 			default:
@@ -59,11 +59,11 @@ func TestCacheTellsTheLatest(t *testing.T) {
 					t.Fatalf("%s is %.60q present %v, want %.60q absent %v", key, v, present, r.value, r.absent)
 				}
 			}
-			if i%1000 == 0 {
+			if i%500 == 0 {
 				checkShards(t, c)
 			}
 		}
-		if hits < 1000 {
+		if hits < 500 {
 			t.Errorf("seed %d: only %d hits", seed, hits)
 		}
 	}
@@ -86,7 +86,8 @@ func checkShards(t *testing.T, c *rowCache) {
 			}
 		}
 		if walked != m.used || m.used > 0 && at != m.head%len(m.ring) {
-			t.Fatalf("shard %d: entries from %d end at %d after %d bytes, head is %d, used %d", i, m.tail, at, walked, m.head, m.used)
+			t.Fatalf("shard %d: entries from %d end at %d after %d bytes, head is %d, used %d", i, m.tail, at,
+				walked, m.head, m.used)
 		}
 		pointers := 0
 		for _, x := range m.index {
@@ -104,10 +105,10 @@ func checkShards(t *testing.T, c *rowCache) {
 }
 
 func TestCacheKeepsWithinItsBudget(t *testing.T) {
-	const budget = 8 << 20
+	const budget = 4 << 20 // a shard's ring begins with 64 KB, if it may
 	c := newRowCache(budget)
 	value := make([]byte, 100)
-	for i := range 200_000 {
+	for i := range 60_000 {
 		key := fmt.Appendf(nil, "key:%d", i)
 		c.put(uint64(i)*0x9e3779b97f4a7c15, key, value, false)
 	}
@@ -127,7 +128,7 @@ func TestCacheKeepsWithinItsBudget(t *testing.T) {
 
 // Rows that are read again survive a flood of rows that are not.
 func TestCacheSecondChance(t *testing.T) {
-	c := newRowCache(16 << 20)
+	c := newRowCache(6 << 20)
 	value := make([]byte, 200)
 	hot := func(i int) (uint64, []byte) { return uint64(i) * 0x9e3779b97f4a7c15, fmt.Appendf(nil, "hot:%d", i) }
 	for i := range 1000 {
@@ -135,10 +136,10 @@ func TestCacheSecondChance(t *testing.T) {
 		c.put(h, k, value, false)
 	}
 	kept := 0
-	for i := range 200_000 {
+	for i := range 60_000 {
 		c.put(uint64(i)*0xbf58476d1ce4e5b9+77, fmt.Appendf(nil, "cold:%d", i), value, false)
 		h, k := hot(i % 1000)
-		if _, _, known := c.get(nil, h, k); known && i >= 199_000 {
+		if _, _, known := c.get(nil, h, k); known && i >= 59_000 {
 			kept++
 		}
 	}

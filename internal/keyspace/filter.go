@@ -47,7 +47,8 @@ const (
 
 func newFilterLayer(bytes int64) *filterLayer {
 	lines := uint64(bytes / 64)
-	return &filterLayer{words: make([]atomic.Uint64, lines*filterLineWords), shift: uint(64 - bits.Len64(lines-1)),
+	return &filterLayer{words: make([]atomic.Uint64, lines*filterLineWords),
+		shift: uint(64 - bits.Len64(lines-1)),
 		limit: bytes * 8 / filterRowBits}
 }
 

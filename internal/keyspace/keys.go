@@ -41,7 +41,8 @@ func (t *Txn) ScanKeys(db int, n slot.Slot, hash uint64, f func(*FoundKey) (more
 }
 
 // scanKeys merges key rows of a reader with own ones, jumping over the elements in between.
-func scanKeys(r storage.Reader, sp encoding.Space, lower, upper []byte, own []*row, f func(*FoundKey) bool) error {
+func scanKeys(r storage.Reader, sp encoding.Space, lower, upper []byte, own []*row,
+	f func(*FoundKey) bool) error {
 	it, err := r.Iter(lower, upper)
 	if err != nil {
 		return err

@@ -117,6 +117,18 @@ func (s *Store) publish() {
 	}
 }
 
+// publishCounts shows the counters that a transaction changed; the mapping of databases is as it was.
+func (s *Store) publishCounts(t *Txn) {
+	for _, d := range t.deltas {
+		for i := range s.state.Databases {
+			if c := &s.state.Databases[i]; c.Space == d.space {
+				s.dbs[i].keys.Store(c.Keys)
+				s.dbs[i].expires.Store(c.Expires)
+			}
+		}
+	}
+}
+
 // Databases is the number of databases.
 func (s *Store) Databases() int { return len(s.dbs) }
 
@@ -181,7 +193,13 @@ func (s *Store) Apply(txns []*Txn, offset int64, db int) error {
 	if err := s.engine.Apply(b); err != nil {
 		return err
 	}
-	s.publish()
+	for _, t := range txns {
+		if t.dbs != nil {
+			s.publish()
+			break
+		}
+		s.publishCounts(t)
+	}
 	s.applied.Store(offset)
 	return nil
 }
@@ -271,7 +289,8 @@ func (s *Store) Reclaim(ctx context.Context, limit int) (more bool, err error) {
 	for ok := garbage.First(); ok && left > 0; ok = garbage.Next() {
 		sp, birth, id, valid := encoding.ParseGarbage(garbage.Key())
 		if !valid {
-			return false, errors.Join(fmt.Errorf("garbage row %x: %w", garbage.Key(), encoding.ErrCorrupt), garbage.Close())
+			return false, errors.Join(fmt.Errorf("garbage row %x: %w", garbage.Key(), encoding.ErrCorrupt),
+				garbage.Close())
 		}
 		lower := encoding.AppendCollection(nil, sp, birth, id)
 		rows, err := s.engine.Iter(lower, encoding.PrefixEnd(lower))

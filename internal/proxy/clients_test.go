@@ -125,6 +125,11 @@ func TestClientFamily(t *testing.T) {
 	p := startProxy(t, clusterOf(1, ""), nil)
 	a, b := p.client(), p.client()
 	a.want("CLIENT SETNAME one", "OK")
+	if got := a.do("CLIENT HELP"); !strings.HasPrefix(got, "[CLIENT <subcommand>") {
+		t.Errorf("CLIENT HELP: %s", got)
+	}
+	a.want("READONLY", "-ERR READONLY is not available through the proxy: it changes the state of a connection "+
+		"that clients share")
 	a.want("CLIENT SETINFO lib-name go-test", "OK")
 	a.want("CLIENT SETINFO nothing x", "-ERR Unrecognized option 'nothing'")
 	id := b.do("CLIENT ID")

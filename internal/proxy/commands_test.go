@@ -1,8 +1,11 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
@@ -497,4 +500,47 @@ func TestPipeliningOrder(t *testing.T) {
 		}()
 	}
 	wg.Wait()
+}
+
+// Requests of any size in one batch arrive as they are and in order, and where they end is known.
+func TestBatchWriter(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	var w batchWriter
+	for range 200 {
+		var batch []*request
+		var want []byte
+		for range 1 + rnd.IntN(6) {
+			size := 1 + rnd.IntN(100)
+			if rnd.IntN(3) == 0 {
+				size = writeCopy + rnd.IntN(2*writePiece)
+			}
+			r := &request{raw: bytes.Repeat([]byte{byte('a' + rnd.IntN(26))}, size)}
+			batch = append(batch, r)
+			want = append(want, r.raw...)
+		}
+		near, far := net.Pipe()
+		got := make(chan []byte)
+		limit := rnd.IntN(2 * len(want))
+		go func() {
+			b, _ := io.ReadAll(io.LimitReader(far, int64(limit)))
+			far.Close()
+			got <- b
+		}()
+		w.load(batch)
+		whole, err := w.flush(near, func() {})
+		near.Close()
+		b := <-got
+		if !bytes.Equal(b, want[:min(limit, len(want))]) {
+			t.Fatal("other bytes than those of the requests")
+		}
+		fit, end := 0, 0
+		for _, r := range batch {
+			if end += len(r.raw); end <= limit {
+				fit++
+			}
+		}
+		if err == nil && fit < len(batch) || whole != fit {
+			t.Fatalf("%d requests whole, want %d; %v", whole, fit, err)
+		}
+	}
 }

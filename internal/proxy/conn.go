@@ -177,7 +177,7 @@ func (c *conn) write() {
 			c.mu.sent = append(c.mu.sent, batch...)
 			c.mu.Unlock()
 			clear(batch)
-			whole, err := w.flush(c.nc)
+			whole, err := w.flush(c.nc, c.alive)
 			c.whole += int64(whole)
 			if err != nil {
 				c.close(fmt.Errorf("write: %w", err))
@@ -204,9 +204,9 @@ func (c *conn) take(batch []*request) []*request {
 
 // batchWriter puts many requests into one write.
 type batchWriter struct {
-	buf  []byte
-	bufs net.Buffers
-	ends []int // where each request of the batch ends
+	buf  []byte   // of copied requests
+	bufs [][]byte // what is written: runs of copied requests, and large ones as they are
+	ends []int    // where each request of the batch ends
 }
 
 // load copies the requests, or refers to large ones.
@@ -215,7 +215,7 @@ func (w *batchWriter) load(batch []*request) {
 		w.buf = nil
 	}
 	w.buf, w.bufs, w.ends = w.buf[:0], w.bufs[:0], w.ends[:0]
-	from, end := 0, 0
+	end := 0
 	for _, r := range batch {
 		end += len(r.raw)
 		w.ends = append(w.ends, end)
@@ -223,40 +223,50 @@ func (w *batchWriter) load(batch []*request) {
 			w.buf = append(w.buf, r.raw...)
 			continue
 		}
-		if len(w.buf) > from {
-			w.bufs = append(w.bufs, w.buf[from:])
+		if len(w.buf) > 0 {
+			w.bufs = append(w.bufs, w.buf)
+			w.buf = w.buf[len(w.buf):]
 		}
 		w.bufs = append(w.bufs, r.raw)
-		// What was referred to must stay where it is.
-		w.buf = w.buf[len(w.buf):]
-		from = 0
 	}
-	if len(w.bufs) > 0 && len(w.buf) > from {
-		w.bufs = append(w.bufs, w.buf[from:])
+	if len(w.buf) > 0 {
+		w.bufs = append(w.bufs, w.buf)
 	}
 }
 
-// flush writes the batch and returns how many of its requests the kernel took whole.
-func (w *batchWriter) flush(nc net.Conn) (int, error) {
-	var n int64
-	var err error
-	if len(w.bufs) == 0 {
-		var m int
-		m, err = nc.Write(w.buf)
-		n = int64(m)
-	} else {
-		bufs := w.bufs
-		n, err = bufs.WriteTo(nc)
-		w.bufs, w.buf = nil, nil
+// writePiece is what is written at once of a large batch, so that its progress can be seen.
+const writePiece = 1 << 20
+
+// flush writes the batch and returns how many of its requests the kernel took whole. progress is called as
+// the batch gets on.
+func (w *batchWriter) flush(nc net.Conn, progress func()) (int, error) {
+	done := 0
+	for _, b := range w.bufs {
+		for len(b) > 0 {
+			n, err := nc.Write(b[:min(len(b), writePiece)])
+			done += n
+			if err != nil {
+				return w.wholeAt(done), err
+			}
+			if b = b[n:]; len(b) > 0 {
+				progress()
+			}
+		}
 	}
-	if err == nil {
-		return len(w.ends), nil
+	if len(w.bufs) > 1 {
+		w.buf = nil // it begins somewhere behind the last run
 	}
+	clear(w.bufs)
+	return len(w.ends), nil
+}
+
+// wholeAt is the number of requests that end within the first n bytes of the batch.
+func (w *batchWriter) wholeAt(n int) int {
 	whole := 0
-	for whole < len(w.ends) && int64(w.ends[whole]) <= n {
+	for whole < len(w.ends) && w.ends[whole] <= n {
 		whole++
 	}
-	return whole, err
+	return whole
 }
 
 // Read is the reply reader's source. Sessions are woken only when the replies at hand are used up, so that
@@ -264,9 +274,12 @@ func (w *batchWriter) flush(nc net.Conn) (int, error) {
 func (c *conn) Read(p []byte) (int, error) {
 	c.flushWakes()
 	n, err := c.nc.Read(p)
-	c.progress.Store(c.target.shard.p.now())
+	c.alive()
 	return n, err
 }
+
+// alive notes a sign of life of the node.
+func (c *conn) alive() { c.progress.Store(c.target.shard.p.now()) }
 
 func (c *conn) flushWakes() {
 	for i, s := range c.wakes {

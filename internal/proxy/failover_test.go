@@ -37,6 +37,18 @@ func (p *testProxy) waitHeld(n int64) {
 	eventually(p.t, fmt.Sprintf("%d held requests", n), func() bool { return p.held.count.Load() == n })
 }
 
+// waitDisconnected waits until the proxy has noticed that the primary is dead: before, a request would be in
+// flight to it.
+func (p *testProxy) waitDisconnected() {
+	p.t.Helper()
+	sh := p.shardOf("s1")
+	eventually(p.t, "no connections", func() bool {
+		sh.mu.Lock()
+		defer sh.mu.Unlock()
+		return len(sh.mu.target.conns) == 0
+	})
+}
+
 func (p *testProxy) heldNothing() {
 	p.t.Helper()
 	if n, b := p.held.count.Load(), p.held.bytes.Load(); n != 0 || b != 0 {
@@ -51,6 +63,7 @@ func TestHoldWhileThereIsNoPrimary(t *testing.T) {
 	c := p.client()
 	c.want("SET k 1", "OK")
 	a.kill()
+	p.waitDisconnected()
 	ch := c.async("INCR k")
 	p.waitHeld(1)
 	p.source.Set(clusterOf(2, ""))
@@ -331,6 +344,35 @@ func TestOverloadBytes(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	p.heldNothing()
+}
+
+// What a hung node does not take is bounded too.
+func TestQueueBound(t *testing.T) {
+	store := newFakeStore()
+	a, b := startFake(t, store), startFake(t, store)
+	p := startProxy(t, clusterOf(1, a.addr()), func(o *Options) { o.QueueBytes, o.ConnsPerShard = 4<<20, 1 })
+	p.client().want("SET k v", "OK")
+	a.freeze()
+	big := strings.Repeat("x", 2<<20)
+	replies := make(chan string, 20)
+	for range cap(replies) {
+		c := p.client()
+		go func() { replies <- c.doArgs("SET", "k", big) }()
+	}
+	for range 5 {
+		if got := receive(t, replies, 5*time.Second); got != strings.TrimSpace(replyOverload) {
+			t.Errorf("got %q", got)
+		}
+	}
+	p.source.Set(clusterOf(2, b.addr()))
+	counts := map[string]int{}
+	for range cap(replies) - 5 {
+		counts[receive(t, replies, 5*time.Second)]++
+	}
+	// What was queued and not sent goes to the new primary; what was sent has an unknown outcome.
+	if counts["OK"] == 0 || counts[strings.TrimSpace(replyLost)] == 0 {
+		t.Errorf("got %v", counts)
+	}
 }
 
 // Clients that are gone leave nothing behind.

@@ -83,6 +83,7 @@ func testTable(t testing.TB) *command.Table {
 	for _, name := range []string{"UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"} {
 		add(name, "pubsub", -1, command.PubSub, command.RoutePinned, command.MergeNone)
 	}
+	add("READONLY", "cluster", 1, command.Fast, command.RouteAny, command.MergeNone)
 	add("MONITOR", "server", 1, command.Admin, command.RouteDenied, command.MergeNone)
 	for name, arity := range map[string]int{"PING": -1, "ECHO": 2, "SELECT": 2, "RESET": 1} {
 		add(name, "connection", arity, command.Fast, command.RouteLocal, command.MergeNone)
@@ -96,8 +97,12 @@ func testTable(t testing.TB) *command.Table {
 			c.Arity = -1
 		}
 		for name, arity := range arities {
+			route := command.RouteLocal
+			if name == "HELP" || name == "COUNT" { // as the real table has it
+				route = command.RouteAny
+			}
 			c.Sub = append(c.Sub, &command.Spec{Name: name, Group: group, Since: "1.0.0", Arity: arity,
-				Syntax: name, Summary: name, Complexity: "O(1)", Route: command.RouteLocal})
+				Syntax: name, Summary: name, Complexity: "O(1)", Route: route})
 		}
 	}
 	sub("CLIENT", "connection", map[string]int{"ID": 2, "GETNAME": 2, "SETNAME": 3, "SETINFO": 4, "INFO": 2,

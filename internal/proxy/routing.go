@@ -87,8 +87,8 @@ type traits struct {
 	// unsafe says that the command changes the state of the connection it arrives on, and that the table
 	// would forward it on a shared one all the same.
 	unsafe bool
-	// local says that the proxy answers the command itself. Beside those of RouteLocal that is the COMMAND
-	// family, which clients ask for when they connect, whether there is a primary or not.
+	// local says that the proxy answers the command itself. Beside those of RouteLocal these are all of CLIENT,
+	// and COMMAND, which clients ask for when they connect, whether there is a primary or not.
 	local bool
 	calls atomic.Int64
 }
@@ -96,9 +96,11 @@ type traits struct {
 func newTraits(t *command.Table) map[*command.Spec]*traits {
 	all := map[*command.Spec]*traits{}
 	add := func(s *command.Spec) {
+		top := topName(s)
+		local := s.Route == command.RouteLocal || top == "COMMAND" || top == "CLIENT"
 		all[s] = &traits{
-			repeatable: repeatable(s), dedicated: dedicated(s), unsafe: unsafe(s),
-			local: s.Route == command.RouteLocal || topName(s) == "COMMAND",
+			repeatable: repeatable(s), dedicated: dedicated(s), local: local,
+			unsafe: changesConnection[top] && !local && s.Route != command.RoutePinned,
 		}
 	}
 	for _, s := range t.All() {
@@ -113,7 +115,7 @@ func newTraits(t *command.Table) map[*command.Spec]*traits {
 // changesConnection are the commands that change the state of the connection they arrive on. Whatever the
 // table says, they are never forwarded on a shared one.
 var changesConnection = map[string]bool{
-	"AUTH": true, "HELLO": true, "SELECT": true, "RESET": true, "QUIT": true, "CLIENT": true,
+	"AUTH": true, "HELLO": true, "SELECT": true, "RESET": true, "QUIT": true,
 	"MULTI": true, "EXEC": true, "DISCARD": true, "WATCH": true, "UNWATCH": true,
 	"SUBSCRIBE": true, "UNSUBSCRIBE": true, "PSUBSCRIBE": true, "PUNSUBSCRIBE": true, "SSUBSCRIBE": true,
 	"SUNSUBSCRIBE": true, "MONITOR": true, "SYNC": true, "PSYNC": true, "REPLCONF": true,
@@ -126,10 +128,6 @@ func topName(s *command.Spec) string {
 		return p.Name
 	}
 	return s.Name
-}
-
-func unsafe(s *command.Spec) bool {
-	return changesConnection[topName(s)] && s.Route != command.RouteLocal && s.Route != command.RoutePinned
 }
 
 // repeatable reports whether running the command twice does no harm and tells the client nothing wrong.

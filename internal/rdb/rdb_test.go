@@ -48,7 +48,8 @@ func TestStrings(t *testing.T) {
 		want string
 	}{
 		{AppendString(nil, []byte("hello")), "hello"}, {[]byte{0}, ""},
-		{[]byte{0xc0, 0xff}, "-1"}, {[]byte{0xc1, 0, 0x80}, "-32768"}, {[]byte{0xc2, 0xff, 0xff, 0xff, 0x7f}, "2147483647"},
+		{[]byte{0xc0, 0xff}, "-1"}, {[]byte{0xc1, 0, 0x80}, "-32768"}, {[]byte{0xc2, 0xff, 0xff, 0xff, 0x7f},
+			"2147483647"},
 		// LZF: one literal, then 7 + 2 + 0 bytes from one byte back.
 		{[]byte{0xc3, 5, 10, 0, 'a', 0xe0, 0, 0}, "aaaaaaaaaa"},
 	} {
@@ -60,7 +61,8 @@ func TestStrings(t *testing.T) {
 	}
 	for _, bad := range [][]byte{
 		nil, {5, 'a'}, {0xc0}, {0xc4, 0}, {0x82, 0}, {0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
-		{0xc3, 5, 11, 0, 'a', 0xe0, 0, 0}, {0xc3, 5, 9, 0, 'a', 0xe0, 0, 0}, {0xc3, 5, 10, 0, 'a', 0xe0, 0, 1}, {0xc3, 1, 1, 0},
+		{0xc3, 5, 11, 0, 'a', 0xe0, 0, 0}, {0xc3, 5, 9, 0, 'a', 0xe0, 0, 0}, {0xc3, 5, 10, 0, 'a', 0xe0, 0, 1},
+		{0xc3, 1, 1, 0},
 		{0xc3, 1, 0x81, 0, 0, 0, 0xff, 0, 0, 0, 0, 0}, // claims to unpack to a terabyte
 	} {
 		if got, err := NewReader(bad).String(); !errors.Is(err, ErrFormat) {
@@ -108,7 +110,8 @@ func TestListpack(t *testing.T) {
 		return nil
 	}
 	good := goldenListpack()
-	if err := readListpack(good, visit); err != nil || strings.Join(got, ",") != "f,5,g,"+strings.Repeat("x", 100) {
+	if err := readListpack(good, visit); err != nil || strings.Join(got, ",") != "f,5,g,"+strings.Repeat("x",
+		100) {
 		t.Errorf("%q: %v", got, err)
 	}
 	for i := range good {
@@ -121,7 +124,8 @@ func TestListpack(t *testing.T) {
 		t.Error(err)
 	}
 	odd := AppendString(nil, []byte{10, 0, 0, 0, 1, 0, 0x81, 'f', 2, 0xff})
-	if err := NewReader(odd).Pairs(TypeHashListpack, func(_, _ []byte) error { return nil }); !errors.Is(err, ErrFormat) {
+	if err := NewReader(odd).Pairs(TypeHashListpack, func(_, _ []byte) error { return nil }); !errors.Is(err,
+		ErrFormat) {
 		t.Errorf("a field without value: %v", err)
 	}
 }
@@ -132,7 +136,8 @@ func FuzzValue(f *testing.F) {
 	f.Add(byte(TypeString), []byte{0xc3, 5, 10, 0, 'a', 0xe0, 0, 0})
 	f.Add(byte(TypeHash), []byte{1, 1, 'a', 0xc0, 5})
 	f.Add(byte(TypeHashListpack), AppendString(nil, goldenListpack()))
-	f.Add(byte(TypeHashZiplist), AppendString(nil, []byte{15, 0, 0, 0, 12, 0, 0, 0, 2, 0, 0, 0xf2, 2, 0xf3, 0xff}))
+	f.Add(byte(TypeHashZiplist), AppendString(nil, []byte{15, 0, 0, 0, 12, 0, 0, 0, 2, 0, 0, 0xf2, 2, 0xf3,
+		0xff}))
 	f.Fuzz(func(t *testing.T, typ byte, b []byte) {
 		total := 0
 		switch typ {

@@ -1,4 +1,4 @@
-// Package digest computes the digests of DEBUG DIGEST and DEBUG DIGEST-VALUE as Redis does, so that nodes, and
+// Package digest computes DEBUG DIGEST and DEBUG DIGEST-VALUE as Redis does, so that nodes, and
 // nodes and a real Redis, can be compared. The order of keys and of fields does not matter to it. Keys past
 // their deadline that have not been deleted yet count: two nodes at equal log offsets agree about them.
 //

@@ -13,7 +13,8 @@ import (
 
 // The digests are those that redis-server 7.0.15 gives for the same keys.
 func TestGolden(t *testing.T) {
-	engine, err := storage.Open(storage.Options{Dir: "engine", Mem: storage.NewMem(), MemtableBytes: 1 << 20, Memtables: 2})
+	engine, err := storage.Open(storage.Options{Dir: "engine", Mem: storage.NewMem(), MemtableBytes: 1 << 20,
+		Memtables: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +50,10 @@ func TestGolden(t *testing.T) {
 	}
 	do(0, "a", func(tx *keyspace.Txn, e keyspace.Entry) error { return tx.PutString(&e, []byte("1"), 0) })
 	check(golden[0])
-	do(0, "b", func(tx *keyspace.Txn, e keyspace.Entry) error { return tx.PutString(&e, []byte("hello"), 1<<45) })
+	do(0, "b", func(tx *keyspace.Txn, e keyspace.Entry) error {
+		return tx.PutString(&e, []byte("hello"),
+			1<<45)
+	})
 	check(golden[1])
 	do(3, "h", func(tx *keyspace.Txn, e keyspace.Entry) error {
 		h := hash.Begin(tx, e, 0)

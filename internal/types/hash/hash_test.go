@@ -12,7 +12,8 @@ import (
 
 func newStore(t *testing.T) *keyspace.Store {
 	t.Helper()
-	engine, err := storage.Open(storage.Options{Dir: "engine", Mem: storage.NewMem(), MemtableBytes: 4 << 20, Memtables: 2})
+	engine, err := storage.Open(storage.Options{Dir: "engine", Mem: storage.NewMem(), MemtableBytes: 4 << 20,
+		Memtables: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +185,8 @@ func TestDrawFromCrowdedFields(t *testing.T) {
 		}
 		for _, n := range []uint64{1, 5, 10, 15, 400} {
 			seen := map[string]bool{}
-			if err := h.RandomDistinct(n, func(p Pair) { seen[string(p.Field)] = true }); err != nil || uint64(len(seen)) != n {
+			if err := h.RandomDistinct(n, func(p Pair) { seen[string(p.Field)] = true }); err != nil ||
+				uint64(len(seen)) != n {
 				t.Errorf("%d of %d fields: %v", len(seen), n, err)
 			}
 			drawn := 0

@@ -10,8 +10,10 @@ func TestFloats(t *testing.T) {
 	for _, c := range []struct{ a, b, sum string }{
 		{"0.1", "0.2", "0.3"}, {"3.0e3", "0", "3000"}, {"1", "-1", "0"}, {"-0", "-0", "0"}, {"-1e-30", "0", "0"},
 		{"0x10", "0", "16"}, {"0x.8", "0x1.8p0", "2"}, {"1e-17", "0", "0.00000000000000001"}, {"1e-18", "0", "0"},
-		{"18446744073709551616", "1", "18446744073709551616"}, {"18446744073709551615", "0", "18446744073709551615"},
-		{".5", "5.", "5.5"}, {"1e4932", "0", ""}, {"1e4932", "1e4932", "overflow"}, {"inf", "1", "overflow"}, {"1", "-Infinity", "overflow"},
+		{"18446744073709551616", "1", "18446744073709551616"}, {"18446744073709551615", "0",
+			"18446744073709551615"},
+		{".5", "5.", "5.5"}, {"1e4932", "0", ""}, {"1e4932", "1e4932", "overflow"}, {"inf", "1", "overflow"},
+		{"1", "-Infinity", "overflow"},
 	} {
 		a, ok1 := ParseFloat([]byte(c.a))
 		b, ok2 := ParseFloat([]byte(c.b))
@@ -24,14 +26,17 @@ func TestFloats(t *testing.T) {
 			t.Errorf("%s + %s = %s %v, want %s", c.a, c.b, sum, ok, c.sum)
 		}
 	}
-	for _, bad := range []string{"", "-", "+", ".", "e", "e5", "1e", "1e+", "nan", "-nan", " 1", "1 ", "1_0", "0b1", "0o7", "0x", "0xg",
-		"1e4933", "1e-4960", "1e99999999999999999999", "1e-99999999999999999999", "--1", "1.2.3", "infinit", "1\x00",
+	for _, bad := range []string{"", "-", "+", ".", "e", "e5", "1e", "1e+", "nan", "-nan", " 1", "1 ", "1_0",
+		"0b1", "0o7", "0x", "0xg",
+		"1e4933", "1e-4960", "1e99999999999999999999", "1e-99999999999999999999", "--1", "1.2.3", "infinit",
+		"1\x00",
 		strings.Repeat("1", maxText)} {
 		if _, ok := ParseFloat([]byte(bad)); ok {
 			t.Errorf("%.40q is read as a number", bad)
 		}
 	}
-	for _, good := range []string{"0e9", "0000", "1e4932", "-1e-4940", "0x1p-16445", strings.Repeat("0", 5000) + "1"} {
+	for _, good := range []string{"0e9", "0000", "1e4932", "-1e-4940", "0x1p-16445", strings.Repeat("0", 5000) +
+		"1"} {
 		if _, ok := ParseFloat([]byte(good)); !ok {
 			t.Errorf("%.40q is not read", good)
 		}
@@ -92,7 +97,8 @@ func TestLCS(t *testing.T) {
 		// The matches, joined from behind, are that sequence.
 		joined, lastA, lastB := "", len(a), len(b)
 		l.Ranges(func(m Match) {
-			if m.Len < 1 || m.A+m.Len > lastA || m.B+m.Len > lastB || string(a[m.A:m.A+m.Len]) != string(b[m.B:m.B+m.Len]) {
+			if m.Len < 1 || m.A+m.Len > lastA || m.B+m.Len > lastB ||
+				string(a[m.A:m.A+m.Len]) != string(b[m.B:m.B+m.Len]) {
 				t.Fatalf("%s and %s: match %+v", a, b, m)
 			}
 			joined, lastA, lastB = string(a[m.A:m.A+m.Len])+joined, m.A, m.B
