@@ -39,7 +39,13 @@ func machineFacts(dir string) facts {
 	if err := syscall.Statfs(dir, &st); err == nil {
 		f.filesystem = fmt.Sprintf("%s (type 0x%x)", output("stat", "-f", "-c", "%T", dir), st.Type)
 	}
-	f.command = "go run ./bench/compare " + strings.Join(os.Args[1:], " ")
+	f.command = "go run ./bench/compare"
+	for _, arg := range os.Args[1:] {
+		if arg == "" || strings.ContainsAny(arg, " \t") {
+			arg = "'" + arg + "'"
+		}
+		f.command += " " + arg
+	}
 	return f
 }
 
@@ -90,7 +96,7 @@ func report(c *config, f facts, m *measurements) string {
 			fmt.Fprintf(&b, "- arguments of server %c: %s\n", 'A'+i, strings.Join(s.args, " "))
 		}
 	}
-	fmt.Fprintf(&b, "- command: `%s`\n\n", strings.TrimSpace(f.command))
+	fmt.Fprintf(&b, "- command: `%s`\n\n", f.command)
 	fmt.Fprintf(&b, "| test | pipeline | %s rps | %s rps | ratio (rounds) | %s p99 ms | %s p99 ms | ratio "+
 		"| %s us CPU/op | %s us CPU/op | ratio |\n", a, base, a, base, a, base)
 	b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|\n")

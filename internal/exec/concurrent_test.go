@@ -97,6 +97,40 @@ func TestTransactionsAreAtomic(t *testing.T) {
 	g.must()
 }
 
+// TestWriteSkew: EXEC and changes of the keys that it watches exclude each other, also where it does not
+// touch these keys itself.
+func TestWriteSkew(t *testing.T) {
+	g := newGate(t, gateOptions{})
+	a, b := g.client(), g.client()
+	var wins [3]int
+	for range 400 {
+		a.batch("SET x 0", "SET y 0")
+		var ready, wg sync.WaitGroup
+		var won atomic.Int64
+		ready.Add(2)
+		for _, l := range []struct {
+			c           *client
+			watch, then string
+		}{{a, "x", "y"}, {b, "y", "x"}} {
+			wg.Go(func() {
+				l.c.batch("WATCH "+l.watch, "MULTI", "SET "+l.then+" 1")
+				ready.Done()
+				ready.Wait()
+				if l.c.do("EXEC") == "[OK]" {
+					won.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if wins[won.Load()]++; won.Load() == 2 {
+			t.Fatalf("both saw 0 and wrote 1")
+		}
+	}
+	if wins[1] == 0 {
+		t.Errorf("wins: %v", wins)
+	}
+}
+
 // TestEverythingAtOnce runs all kinds of commands from many clients beside role changes, pauses, expiry and
 // flushes of the engine. The rest is the race detector's; and the log still says what the state is.
 func TestEverythingAtOnce(t *testing.T) {
@@ -176,19 +210,27 @@ func TestExpiredUnderSharedLocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.must()
-	var wg sync.WaitGroup
-	for range 4 {
-		c := g.client()
-		wg.Go(func() {
-			for i := range 100 {
-				key := fmt.Sprintf("e%d", i)
-				c.batch("SET "+key+" v PX 1", "MULTI", "INCR n", "GET "+key, "EXISTS "+key, "EXEC", "GET "+key)
-			}
-			c.Close()
-		})
+	for round := range 20 {
+		for i := range 20 {
+			a.do(fmt.Sprintf("SET e%d v PX 1", i))
+		}
+		eventually(t, "the deadlines", func() bool { return a.do("GET e19") == "nil" })
+		var wg sync.WaitGroup
+		start := make(chan struct{})
+		for id := range 4 {
+			c := g.client()
+			wg.Go(func() {
+				<-start
+				for i := range 20 {
+					c.batch("MULTI", fmt.Sprintf("SET own%d %d", id, round), fmt.Sprintf("GET e%d", i), "EXEC")
+				}
+				c.Close()
+			})
+		}
+		close(start)
+		wg.Wait()
+		g.must()
 	}
-	wg.Wait()
-	g.must()
 }
 
 // TestExpiryRacesWithWrites: active expiry never takes a key that has been written again.

@@ -519,10 +519,22 @@ func (s *Session) runPlain(cmd *commands.Command, args [][]byte) {
 	s.call.Reset()
 	s.call.Tx = nil
 	s.call.Args, s.call.Cmd = args, cmd
+	if cmd.Flags&command.Blocking != 0 {
+		defer s.watchPeer()()
+	}
 	s.run(cmd, nil)
 	for _, f := range s.call.TakeAfter() {
 		f()
 	}
+}
+
+// watchPeer makes the connection notice its end although nobody reads from it, until the function returned is
+// called: what waits then ends, too.
+func (s *Session) watchPeer() (stop func()) {
+	if k, ok := s.Client.Conn.(interface{ WatchPeer() (stop func()) }); ok {
+		return k.WatchPeer()
+	}
+	return func() {}
 }
 
 // wants lists the locks of the command's keys.

@@ -250,6 +250,7 @@ func (s *Session) waitPaused(cmd *commands.Command) bool {
 		}
 		s.flushReplies()
 		s.Client.Blocked.Store(true)
+		stop := s.watchPeer()
 		timer := time.NewTimer(left)
 		select {
 		case <-change:
@@ -257,6 +258,7 @@ func (s *Session) waitPaused(cmd *commands.Command) bool {
 		case <-s.ctx.Done():
 		}
 		timer.Stop()
+		stop()
 		s.Client.Blocked.Store(false)
 		if s.ctx.Err() != nil {
 			s.Client.Close = true

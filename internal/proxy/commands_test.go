@@ -309,8 +309,11 @@ func TestDedicatedLimit(t *testing.T) {
 	r := startRedis(t)
 	p := startProxy(t, clusterOf(1, r.addr), func(o *Options) { o.MaxDedicated = 2 })
 	a, b, c := p.client(), p.client(), p.client()
-	a.want("WATCH k", "OK")
-	b.want("WATCH k", "OK")
+	// Two at once while their connections are being made.
+	first, second := a.async("WATCH k"), b.async("WATCH k")
+	if x, y := receive(t, first, time.Second), receive(t, second, time.Second); x != "OK" || y != "OK" {
+		t.Errorf("got %q and %q", x, y)
+	}
 	c.want("WATCH k", strings.TrimSpace(replyCrowded))
 	b.want("UNWATCH", "OK")
 	c.want("WATCH k", "OK")

@@ -74,6 +74,39 @@ func TestHoldWhileThereIsNoPrimary(t *testing.T) {
 	p.heldNothing()
 }
 
+// A fail-over that comes to nothing disturbs nothing: the primary keeps its connections.
+func TestPrimaryComesBack(t *testing.T) {
+	r := startRedis(t)
+	p := startProxy(t, clusterOf(1, r.addr), nil)
+	c, watching := p.client(), p.client()
+	watching.want("WATCH k", "OK")
+	slow := c.async("DEBUG SLEEP 0.3")
+	sh := p.shardOf("s1")
+	eventually(t, "the command is in flight", func() bool {
+		sh.mu.Lock()
+		defer sh.mu.Unlock()
+		for conn := range sh.mu.target.conns {
+			if conn.taken.Load() > conn.answered.Load() {
+				return true
+			}
+		}
+		return false
+	})
+	p.source.Set(clusterOf(2, ""))
+	held := p.client().async("SET other 1")
+	p.waitHeld(1)
+	p.source.Set(clusterOf(3, r.addr))
+	if got := receive(t, slow, 2*time.Second); got != "OK" {
+		t.Errorf("command in flight: %q", got)
+	}
+	if got := receive(t, held, time.Second); got != "OK" {
+		t.Errorf("held command: %q", got)
+	}
+	watching.want("MULTI", "OK")
+	watching.want("GET k", "QUEUED")
+	watching.want("EXEC", "[nil]")
+}
+
 func TestHoldTimeout(t *testing.T) {
 	p := startProxy(t, clusterOf(1, ""), func(o *Options) { o.HoldTimeout = 100 * time.Millisecond })
 	c := p.client()

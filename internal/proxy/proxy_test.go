@@ -69,6 +69,19 @@ func testTable(t testing.TB) *command.Table {
 	add("INFO", "server", -1, 0, command.RouteAny, command.MergeSpecial)
 	add("PUBLISH", "pubsub", 3, command.PubSub|command.MayReplicate, command.RouteAny, command.MergeNone)
 	add("DEBUG", "server", -2, command.Admin, command.RouteAny, command.MergeNone)
+	addSpecial(add)
+	table, err := command.NewTable(specs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+// addSpecial adds what concerns the connection.
+func addSpecial(add func(name, group string, arity int, flags command.Flags, route command.Route,
+	merge command.Merge, keys ...command.KeySpec) *command.Spec) {
+	ro, rw := command.AccessRO, command.AccessRW
+	all := command.Range(1, -1, 1, ro)
 	add("BLPOP", "list", -3, command.Write|command.Blocking, command.RoutePinned, command.MergeNone,
 		command.Range(1, -2, 1, rw))
 	add("WAIT", "generic", 3, command.NoScript|command.Blocking, command.RoutePinned, command.MergeNone)
@@ -108,11 +121,6 @@ func testTable(t testing.TB) *command.Table {
 	sub("CLIENT", "connection", map[string]int{"ID": 2, "GETNAME": 2, "SETNAME": 3, "SETINFO": 4, "INFO": 2,
 		"LIST": -2, "KILL": -3, "REPLY": 3, "NO-EVICT": 3, "NO-TOUCH": 3, "PAUSE": -3, "HELP": 2})
 	sub("COMMAND", "server", map[string]int{"COUNT": 2, "DOCS": -2, "INFO": -2, "LIST": -2, "GETKEYS": -3})
-	table, err := command.NewTable(specs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return table
 }
 
 // redisServer is a real redis-server on a free port.

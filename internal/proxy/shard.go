@@ -52,6 +52,7 @@ type target struct {
 	// servedAt is when the node last began to accept commands again, probeWait how long the last probe waited.
 	servedAt  time.Time
 	probeWait time.Duration
+	warnedAt  time.Time // of the last message that it cannot be reached
 }
 
 // pool is the shared connections for one key, and the idle dedicated ones.
@@ -77,6 +78,8 @@ const (
 	maxIdleDedicated = 16
 	// dedicatedDials bounds the dedicated connections being made at a time.
 	dedicatedDials = 32
+	// warnInterval is the least time between messages that a node cannot be reached.
+	warnInterval = 5 * time.Second
 	// watchInterval is how often waiting requests are looked at for their time limits.
 	watchInterval = 20 * time.Millisecond
 )
@@ -108,16 +111,22 @@ func (s *shard) setPrimary(addr string, epoch topology.Epoch) {
 		return
 	}
 	var gone []*target
+	prev := s.mu.previous
 	switch {
+	case addr == "" && old == nil:
+		s.mu.Unlock()
+		return
 	case addr == "":
-		if old == nil {
-			s.mu.Unlock()
-			return
-		}
 		old.suspendLocked()
 		s.mu.previous, s.mu.target = old, nil
+	case old == nil && prev != nil && prev.addr == addr:
+		prev.epoch = epoch
+		s.mu.previous, s.mu.target = nil, prev
+		if !prev.refusing.Load() {
+			prev.resumeLocked()
+		}
 	default:
-		for _, t := range []*target{old, s.mu.previous} {
+		for _, t := range []*target{old, prev} {
 			if t != nil {
 				t.suspendLocked()
 				gone = append(gone, t)
@@ -159,6 +168,15 @@ func (t *target) suspendLocked() {
 	}
 }
 
+// resumeLocked is the opposite of suspendLocked.
+func (t *target) resumeLocked() {
+	for c := range t.conns {
+		c.mu.Lock()
+		c.usable.Store(!c.mu.closed)
+		c.mu.Unlock()
+	}
+}
+
 // retire ends a target that is not the primary any more.
 func (t *target) retire(grace time.Duration) {
 	t.cancel()
@@ -195,7 +213,8 @@ func (s *shard) acquire(l *lane, r *request) (*conn, error) {
 			if c := po.takeIdleLocked(); c != nil {
 				return c, nil
 			}
-			if t.dedicated >= s.p.opt.MaxDedicated {
+			// Those being made are for the lanes that asked before.
+			if t.dedicated >= s.p.opt.MaxDedicated && po.wantDedicated >= po.dialing {
 				return nil, errCrowded
 			}
 			po.wantDedicated++
@@ -294,9 +313,13 @@ func (t *target) dial(po *pool, i int) {
 		}
 		po.backoff = min(max(2*po.backoff, dialBackoffMin), dialBackoffMax)
 		po.retryAt = time.Now().Add(po.backoff)
+		quiet := t.ctx.Err() != nil || time.Since(t.warnedAt) < warnInterval
+		if !quiet {
+			t.warnedAt = time.Now()
+		}
 		s.mu.Unlock()
-		if t.ctx.Err() == nil {
-			p.log.Debug("cannot connect to primary", "shard", s.id, "addr", t.addr, "error", err)
+		if !quiet {
+			p.log.Warn("cannot connect to primary", "shard", s.id, "addr", t.addr, "error", err)
 		}
 		return
 	}
@@ -468,11 +491,7 @@ func (t *target) probe(wait time.Duration) {
 	t.refusing.Store(false)
 	t.servedAt, t.probeWait = time.Now(), wait
 	if s.mu.target == t {
-		for c := range t.conns {
-			c.mu.Lock()
-			c.usable.Store(!c.mu.closed)
-			c.mu.Unlock()
-		}
+		t.resumeLocked()
 	}
 	s.mu.Unlock()
 	s.pump()

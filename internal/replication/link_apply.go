@@ -57,14 +57,14 @@ func signal(c chan struct{}) {
 	}
 }
 
-// waitRoom waits while too much of the log has not been applied, unless the connection is being drained.
+// waitRoom waits while too much of the log has not been applied, unless the connection is ending.
 func (a *applier) waitRoom() {
 	limit := a.s.link.cfg.MaxBehind
 	for int64(a.log.End())-a.s.link.applied.Load() > limit {
 		a.s.full.Store(true)
 		select {
 		case <-a.room:
-		case <-a.s.drained:
+		case <-a.s.ending:
 			return
 		case <-a.done:
 			return

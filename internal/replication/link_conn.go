@@ -36,15 +36,15 @@ type linkConn struct {
 	silence atomic.Int64
 	full    atomic.Bool
 
-	// drained is closed when mu.draining becomes true.
-	drained chan struct{}
-	mu      struct {
+	// ending is closed by the first end.
+	ending chan struct{}
+	mu     struct {
 		sync.Mutex
-		// streaming: what arrives goes into the log, so it is read to its end. draining: no more than what is
-		// there by now is read, until a moment, because of a reason.
-		streaming, draining bool
-		until               time.Time
-		why                 error
+		// streaming: what arrives goes into the log, so it is read to its end. ended: end was called, because of
+		// why. draining: no more than what is there by now is read, at most until then.
+		streaming, ended, draining bool
+		until                      time.Time
+		why                        error
 	}
 }
 
@@ -56,7 +56,7 @@ var errDrained = errors.New("replication: the connection has been drained")
 
 func newLinkConn(l *Link, conn net.Conn) *linkConn {
 	s := &linkConn{link: l, conn: conn, stop: make(chan struct{}), done: make(chan struct{}),
-		drained: make(chan struct{})}
+		ending: make(chan struct{})}
 	s.in = resp.NewReplyReader(s)
 	s.silence.Store(int64(min(handshakeSilence, l.cfg.Timeout)))
 	l.lastIO.Store(time.Now().UnixNano())
@@ -77,6 +77,10 @@ func (s *linkConn) close() {
 func (s *linkConn) end(why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.mu.ended {
+		s.mu.ended, s.mu.why = true, why
+		close(s.ending)
+	}
 	if !s.mu.streaming || s.link.abrupt.Load() {
 		s.conn.Close()
 		return
@@ -84,8 +88,7 @@ func (s *linkConn) end(why error) {
 	if s.mu.draining {
 		return
 	}
-	s.mu.draining, s.mu.why, s.mu.until = true, why, time.Now().Add(s.link.cfg.Drain)
-	close(s.drained)
+	s.mu.draining, s.mu.until = true, time.Now().Add(s.link.cfg.Drain)
 	// A read that is waiting returns and looks at draining. The error would be that of a closed connection.
 	_ = s.conn.SetReadDeadline(time.Unix(1, 0))
 }

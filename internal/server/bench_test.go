@@ -78,4 +78,3 @@ func BenchmarkGate(b *testing.B) {
 		})
 	}
 }
-

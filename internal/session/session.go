@@ -1,8 +1,9 @@
 // Package session is the connection of a client: it reads, hands whole pipelines to the gate (package
 // exec), and writes the replies. It decides nothing about commands.
 //
-// Goroutines: one per connection (Serve), ended by the peer, by Kill or by the server's Close; and for a
-// connection that gets messages which are no replies (pub/sub, MONITOR) a writer, ended with it. A plain
+// Goroutines: one per connection (Serve), ended by the peer, by Kill or by the server's Close; for a
+// connection that gets messages which are no replies (pub/sub, MONITOR) a writer, ended with it; while a
+// command blocks one that looks after the peer, ended with the command. A plain
 // connection that is idle keeps no buffer: it waits for readiness, and takes memory from a pool only when
 // there is something to read.
 //
@@ -74,7 +75,7 @@ type Conn struct {
 
 	detached bool
 	killed   atomic.Bool
-	deadline sync.Mutex // over killed and the deadline for writing
+	deadline sync.Mutex // over killed and the socket's deadlines
 	proto    atomic.Int32
 	// pushing is set once messages may come that are no replies; then all output goes through the writer.
 	pushing atomic.Bool
@@ -351,6 +352,41 @@ func (k *Conn) Kill() {
 	k.cancel()
 	_ = k.nc.SetReadDeadline(time.Unix(1, 0))
 	_ = k.nc.SetWriteDeadline(time.Unix(1, 0))
+}
+
+// WatchPeer kills the connection if the peer closes it before the function returned is called. It is for the
+// time in which the connection's goroutine waits for something else than the socket. A peer that has sent
+// more commands is taken to be there.
+func (k *Conn) WatchPeer() (stop func()) {
+	if k.raw == nil {
+		return func() {}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		gone := false
+		err := k.raw.Read(func(fd uintptr) bool {
+			var b [1]byte
+			n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+			if err == syscall.EAGAIN || err == syscall.EINTR {
+				return false
+			}
+			gone = n <= 0
+			return true
+		})
+		if err == nil && gone {
+			k.Kill()
+		}
+	}()
+	return func() {
+		_ = k.nc.SetReadDeadline(time.Unix(1, 0)) // wakes the goroutine
+		<-done
+		k.deadline.Lock()
+		defer k.deadline.Unlock()
+		if !k.killed.Load() {
+			_ = k.nc.SetReadDeadline(time.Time{})
+		}
+	}
 }
 
 // Detach gives the socket away after the replies so far have been sent; the connection's goroutine only.

@@ -30,7 +30,7 @@ var built = sync.OnceValues(func() (string, error) {
 	}
 	name := fmt.Sprintf("haypile-test-bin-%d-%x", os.Getuid(), sha256.Sum256([]byte(root)))[:40]
 	args := []string{"build"}
-	if raceEnabled {
+	if RaceEnabled {
 		args = append(args, "-race")
 		name += "-race"
 	}

@@ -2,5 +2,5 @@
 
 package testcluster
 
-// raceEnabled: a race-enabled test drives a race-enabled binary.
-const raceEnabled = true
+// RaceEnabled: a race-enabled test drives a race-enabled binary, which is slower and needs more memory.
+const RaceEnabled = true

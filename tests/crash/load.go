@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 
 	"haypile/internal/testcluster"
 	"haypile/internal/testcluster/wire"
@@ -15,7 +16,8 @@ const counterKey = "shared:counter"
 // counter is what one writer knows of the shared counter.
 type counter struct {
 	acknowledged, inFlight int
-	highest                int64 // reply seen
+	highest                int64         // reply seen
+	all                    *atomic.Int64 // batches acknowledged to all writers
 }
 
 // load writes until the connection breaks, which is what it is for. It returns an error for anything else:
@@ -59,6 +61,7 @@ func (w *writer) load(addr string, shared *counter) error {
 		}
 		shared.inFlight--
 		shared.acknowledged++
+		shared.all.Add(1)
 		shared.highest = v.Int
 	}
 }
