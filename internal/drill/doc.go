@@ -22,6 +22,7 @@
 // certain, so that a late reply of the dead one is not taken for recovery. A gap is the time between two
 // acknowledgements, or from the last one to the end of the load.
 //
-// Goroutines: one per client of the load and one per client of the read-back, all ended before the function
-// that started them returns. A Drill is for one goroutine. No locks.
+// Goroutines: one per client of the load, one per client of the read-back, one that watches for the return of a
+// killed node and one per node whose digest is taken, all ended before the function that started them returns.
+// A Drill is for one goroutine. No locks.
 package drill

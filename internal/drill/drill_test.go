@@ -64,9 +64,10 @@ func TestKillPrimary(t *testing.T) {
 		t.Errorf("round: %+v", r)
 	}
 	least := Span(20 * time.Millisecond) // of the 50: replies may be under way at the crash
-	if r.FirstAccepted < least || r.Gap < least || r.WorstClient < r.Gap || r.Restarted < 4*least || r.Returned < r.Restarted {
-		t.Errorf("first %v, gap %v, client %v, restarted %v, returned %v", r.FirstAccepted, r.Gap, r.WorstClient, r.Restarted,
-			r.Returned)
+	if r.FirstAccepted < least || r.Gap < least || r.WorstClient < r.Gap ||
+		r.Restarted < 4*least || r.Returned < r.Restarted {
+		t.Errorf("first %v, gap %v, client %v, restarted %v, returned %v", r.FirstAccepted, r.Gap, r.WorstClient,
+			r.Restarted, r.Returned)
 	}
 	if r.OldSync != (Resync{Full: 1}) || r.OthersSync != (Resync{Partial: 1}) {
 		t.Errorf("old primary synced %+v, the others %+v", r.OldSync, r.OthersSync)

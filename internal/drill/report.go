@@ -146,8 +146,8 @@ func WriteRound(w io.Writer, r Round) error {
 		to = "?"
 	}
 	v := r.Verdict
-	_, err := fmt.Fprintf(w, rowFormat, fmt.Sprint(r.Number), fmt.Sprintf("%s -> %s", r.From, to), r.FirstAccepted, r.Gap,
-		r.WorstClient, r.Returned, r.OldSync, fmt.Sprint(v.Acked), fmt.Sprint(v.Lost), fmt.Sprint(v.Surplus),
+	_, err := fmt.Fprintf(w, rowFormat, fmt.Sprint(r.Number), fmt.Sprintf("%s -> %s", r.From, to), r.FirstAccepted,
+		r.Gap, r.WorstClient, r.Returned, r.OldSync, fmt.Sprint(v.Acked), fmt.Sprint(v.Lost), fmt.Sprint(v.Surplus),
 		fmt.Sprint(r.failures()), data)
 	for _, f := range r.Faults {
 		if err == nil {
@@ -193,7 +193,8 @@ func WriteSummary(w io.Writer, r Report) error {
 	line("gap, all clients", s.Gap)
 	line("gap, worst client", s.WorstClient)
 	line("old primary is a replica", s.Returned)
-	fmt.Fprintf(&b, "\n%d writes acknowledged, %d of them lost; %d wrong values, %d executed twice, %d refused but there\n",
+	fmt.Fprintf(&b, "\n%d writes acknowledged, %d of them lost; "+
+		"%d wrong values, %d executed twice, %d refused but there\n",
 		s.Acked, s.Lost, s.Wrong, s.Duplicated, s.Phantom)
 	fmt.Fprintf(&b, "%d writes without an acknowledgement exist (allowed); clients saw %d errors\n", s.Surplus,
 		s.ClientErrors)
@@ -203,7 +204,8 @@ func WriteSummary(w io.Writer, r Report) error {
 	fmt.Fprintf(&b, "old primaries that needed a full sync: %d of %d; rounds that ended with different data: %d\n",
 		s.FullSyncs, s.Rounds, s.Unequal)
 	if r.Final != nil {
-		fmt.Fprintf(&b, "everything read back once more at the end: %d acknowledged, %d lost\n", r.Final.Acked, r.Final.Lost)
+		fmt.Fprintf(&b, "everything read back once more at the end: %d acknowledged, %d lost\n", r.Final.Acked,
+			r.Final.Lost)
 		for _, e := range r.Final.Examples {
 			fmt.Fprintf(&b, "  %s\n", e)
 		}

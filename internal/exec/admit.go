@@ -40,8 +40,8 @@ func (s *Session) admit(cmd, sub *commands.Command, args [][]byte) commands.Erro
 	if role.Loading != "" && f&command.Loading == 0 {
 		return role.Loading
 	}
-	if role.Stale != "" && f&command.Stale == 0 {
-		return role.Stale
+	if stale := s.x.stale.Load(); stale != nil && f&command.Stale == 0 && !role.Writable {
+		return *stale
 	}
 	if f&(command.Write|command.MayReplicate) == 0 {
 		return ""

@@ -54,8 +54,8 @@ type Role struct {
 	// Writable nodes accept clients' writes; others answer Refusal.
 	Writable bool
 	Refusal  commands.Error
-	// Loading, if set, is the answer to all commands without the flag loading; Stale to those without stale.
-	Loading, Stale commands.Error
+	// Loading, if set, is the answer to all commands without the flag loading.
+	Loading commands.Error
 	// Reign is the token under which the log takes appends.
 	Reign replog.Reign
 }
@@ -81,7 +81,9 @@ type Executor struct {
 	// diskFull and failed refuse writes: the disk is nearly full, or the log can't be written.
 	diskFull atomic.Bool
 	failed   atomic.Pointer[commands.Error]
-	expiry   atomic.Bool // active expiry and expiry on access are on
+	// stale, if set, is the answer to commands without the flag stale.
+	stale  atomic.Pointer[commands.Error]
+	expiry atomic.Bool // active expiry and expiry on access are on
 	// ended counts how often this node has stopped being primary: a reply that waited for durability promises
 	// nothing if that happened meanwhile, because what stands in the log at its offset may be another's.
 	ended    atomic.Uint64
@@ -185,6 +187,15 @@ func (x *Executor) DiskFull() bool { return x.diskFull.Load() }
 func (x *Executor) Fail(reply string) {
 	e := commands.Error(reply)
 	x.failed.Store(&e)
+}
+
+// SetStale makes a replica whose link is down refuse what needs fresh data; "" ends that.
+func (x *Executor) SetStale(reply commands.Error) {
+	if reply == "" {
+		x.stale.Store(nil)
+		return
+	}
+	x.stale.Store(&reply)
 }
 
 // Failed is the refusal that Fail set, nil if none.

@@ -3,7 +3,6 @@ package exec
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"syscall"
 	"time"
@@ -97,7 +96,7 @@ func (x *Executor) waitDurable(ctx context.Context, end replog.Offset, reign uin
 		got := x.WaitAcked(wait, end, n)
 		cancel()
 		if got < n {
-			return commands.Error(fmt.Sprintf("NOREPLICAS applied here, not confirmed by %d of %d replicas", n-got, n))
+			return commands.Error(resp.NotConfirmed(got, n))
 		}
 	}
 	switch {
@@ -111,9 +110,9 @@ func (x *Executor) waitDurable(ctx context.Context, end replog.Offset, reign uin
 
 // After these the write may stand or not; the texts differ from those of refusals, which may be tried again.
 const (
-	errLeaseAfter commands.Error = "READONLY the lease of this primary ended before the write was confirmed; " +
+	errLeaseAfter commands.Error = "UNKNOWNOUTCOME The lease of this primary ended before the write was confirmed; " +
 		"its outcome is unknown"
-	errRoleAfter commands.Error = "READONLY this node stopped being primary before the write was confirmed; " +
+	errRoleAfter commands.Error = "UNKNOWNOUTCOME This node stopped being primary before the write was confirmed; " +
 		"its outcome is unknown"
 )
 

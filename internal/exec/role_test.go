@@ -315,18 +315,18 @@ func TestSyncReplicas(t *testing.T) {
 	}
 	have <- 1
 	if got := c.batch("GET a", "INCR a", "GET a", "MULTI", "INCR a", "EXEC"); strings.Join(got, "|") !=
-		"2|-NOREPLICAS applied here, not confirmed by 1 of 2 replicas|3|OK|QUEUED|"+
-			"-NOREPLICAS applied here, not confirmed by 1 of 2 replicas" {
+		"2|-NOTCONFIRMED The command was executed here but confirmed by 1 of 2 replicas only.|3|OK|QUEUED|"+
+			"-NOTCONFIRMED The command was executed here but confirmed by 1 of 2 replicas only." {
 		t.Errorf("%q", got)
 	}
 	c.want("4", "GET a") // applied
 	// What changes nothing promises what it saw.
 	have <- 0
-	if got := c.do("SETNX a 9"); !strings.HasPrefix(got, "-NOREPLICAS applied here") {
+	if got := c.do("SETNX a 9"); !strings.HasPrefix(got, "-NOTCONFIRMED") {
 		t.Errorf("%q", got)
 	}
 	have <- 0
-	if got := c.batch("MULTI", "SETNX a 9", "EXEC"); !strings.HasPrefix(got[2], "-NOREPLICAS applied here") {
+	if got := c.batch("MULTI", "SETNX a 9", "EXEC"); !strings.HasPrefix(got[2], "-NOTCONFIRMED") {
 		t.Errorf("%q", got)
 	}
 	waits.Store(0)

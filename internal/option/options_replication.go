@@ -78,7 +78,8 @@ var (
 
 	ReplDisableTCPNoDelay = boolOption(Spec{
 		Name: "repl-disable-tcp-nodelay", Group: GroupReplication, Default: "no",
-		Help: "Let the kernel gather small packets to replicas: less traffic, up to 40 ms more delay.",
+		Help:             "Accepted for compatibility.",
+		DiffersFromRedis: "Packets to replicas are never delayed: `yes` changes nothing.",
 	})
 
 	MinReplicasToWrite = intOption(Spec{
@@ -144,8 +145,16 @@ var (
 
 	AgentBind = listOption[[]string](Spec{
 		Name: "agent-bind", Group: GroupManaged, Immutable: true,
-		Help: "Addresses of the agent's listener, as in `bind`. Empty: those of `bind`.",
+		Help: "Addresses of the agent's listener, as in `bind`; the first one counts. Empty: the first one " +
+			"that `bind` names, or the loopback address where it names none: who reaches the agent can " +
+			"change the node's role.",
 	}, wordsRules(16, "Too many bind addresses specified.", checkBind))
+
+	AgentSecret = stringOption(Spec{
+		Name: "agent-secret", Group: GroupManaged, Sensitive: true, Immutable: true,
+		Help: "Secret that dashboards (their `--agent-secret`) and the other nodes of the shard must know " +
+			"to talk to the agent. Empty: none is asked for.",
+	})
 
 	ClusterName = stringOption(Spec{
 		Name: "cluster-name", Group: GroupManaged, Immutable: true, check: label,
@@ -154,14 +163,13 @@ var (
 
 	NodeID = stringOption(Spec{
 		Name: "node-id", Group: GroupManaged, Immutable: true, check: label,
-		Help: "Name of the node, unique in its cluster. Empty: one is made up at the first start and " +
-			"kept with the data.",
+		Help: "Name of the node, unique in its cluster. Empty: the run id, new at each start.",
 	})
 
 	Zone = stringOption(Spec{
 		Name: "zone", Group: GroupManaged, check: label,
-		Help: "Where the node stands (a rack, a data centre): at a fail-over, the primary's zone is " +
-			"preferred among replicas of equal data and priority.",
+		Help: "A note on where the node stands. What counts at a fail-over is the zone with which the node " +
+			"was registered (`haypile ctl node add --zone`).",
 	})
 
 	Lease = durationOption(Spec{
@@ -169,7 +177,7 @@ var (
 		Immutable: true,
 		Help: "How long a managed primary may write after the last heartbeat that a majority of the " +
 			"dashboards answered. It stops at nine tenths of it; nobody else is promoted before eleven " +
-			"tenths.",
+			"tenths. The dashboards count with 1000 too, so a managed node keeps the default.",
 	})
 )
 

@@ -33,8 +33,8 @@ var (
 
 	TCPBacklog = intOption(Spec{
 		Name: "tcp-backlog", Group: GroupNetwork, Default: "511", Min: 0, Max: math.MaxInt32, Immutable: true,
-		Help: "Connections that the kernel may hold before they are accepted. The kernel's own limit " +
-			"(`net.core.somaxconn`) applies too.",
+		Help:             "Accepted for compatibility.",
+		DiffersFromRedis: "The kernel's limit (`net.core.somaxconn`) is what counts.",
 	})
 
 	TCPKeepalive = durationOption(Spec{
@@ -150,10 +150,9 @@ var (
 	// Supervised takes the values of the Supervised constants.
 	Supervised = enumOption(Spec{
 		Name: "supervised", Group: GroupProcess, Default: "no", Enum: []string{"no", "systemd", "auto"},
-		Immutable: true,
-		Help: "Tell the supervisor when the node is ready and when it stops: `systemd` by sd_notify, " +
-			"`auto` if NOTIFY_SOCKET is set.",
-		DiffersFromRedis: "There is no `upstart`.",
+		Immutable:        true,
+		Help:             "Accepted for compatibility.",
+		DiffersFromRedis: "Where NOTIFY_SOCKET is set, systemd is told about start and stop, whatever this says.",
 	})
 
 	ShutdownTimeout = durationOption(Spec{
@@ -182,10 +181,9 @@ var (
 )
 
 const (
-	shutdownHelp = "Any of `default`, `save`, `nosave`, `now` (do not wait for replicas) and `force` (go " +
-		"on after errors): how the node ends on "
-	shutdownDiffers = "`save` and `nosave` decide only whether the engine is flushed, which shortens the " +
-		"next start; no write is lost either way."
+	shutdownHelp    = "Accepted for compatibility; it does not change how the node ends on "
+	shutdownDiffers = "Every ordinary end waits for replicas (`shutdown-timeout`), syncs the log and flushes the " +
+		"engine."
 )
 
 // The values of LogLevel.

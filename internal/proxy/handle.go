@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"time"
@@ -18,9 +19,16 @@ func (s *session) handle(args [][]byte) bool {
 		s.replies = replyOn
 	}
 	spec, known := s.p.opt.Table.Find(args)
+	if spec == nil && isHTTP(args[0]) {
+		return false // a browser was made to talk to us: nothing that follows may be taken for commands
+	}
 	if err := s.admit(spec, known, args); err != "" {
 		if s.tx != nil {
 			s.tx.broken = true
+		}
+		if spec != nil && spec.Name == "EXEC" {
+			s.tx = nil
+			err = resp.ExecAborted(err)
 		}
 		s.replyError(spec, err)
 		return true
@@ -43,6 +51,11 @@ func (s *session) handle(args [][]byte) bool {
 	}
 	s.forward(spec, args)
 	return true
+}
+
+// isHTTP recognises the first words of HTTP requests, as Redis does.
+func isHTTP(name []byte) bool {
+	return bytes.EqualFold(name, []byte("post")) || bytes.EqualFold(name, []byte("host:"))
 }
 
 // admit checks what Redis checks before a command is queued or run. It returns the error text, or "".

@@ -174,7 +174,7 @@ func (s *session) selectDB(spec *command.Spec, args [][]byte) {
 	n, ok := resp.ParseInt(args[1])
 	switch {
 	case !ok:
-		s.replyError(spec, resp.ErrDBIndexInvalid)
+		s.replyError(spec, resp.ErrNotInteger)
 		return
 	case n < 0 || n >= int64(s.p.opt.Databases):
 		s.replyError(spec, resp.ErrDBIndexRange)

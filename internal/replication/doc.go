@@ -29,6 +29,6 @@
 // What a node does with the bytes (append, execute, install a checkpoint, rewind) is behind interfaces that
 // the data node implements: Node for the primary's side, Follower and Installer for the replica's.
 //
-// linkConn.mu and Link.mu are leaves. Lock order of the primary's side: Feeds.mu, then Feed.mu, then acks.mu. None is held over a network or disk wait; the one write
-// made under Feed.mu is non-blocking.
+// linkConn.mu and Link.mu are leaves. Lock order of the primary's side: Feeds.mu, then Feed.mu, then acks.mu.
+// None is held over a network or disk wait; the one write made under Feed.mu is non-blocking.
 package replication

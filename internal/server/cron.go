@@ -62,6 +62,7 @@ func (s *Server) cron() {
 func (s *Server) everySecond() {
 	s.checkDisk()
 	s.closeIdle()
+	s.applyStale()
 	s.lastSample.take(s)
 	if len(s.feeds.Snapshot()) > 0 {
 		s.rememberReplicas()
@@ -92,8 +93,13 @@ func (s *Server) trim(d pair) {
 			s.log.Error("flushing the engine", "err", err)
 		}
 	}
-	keep := replog.Offset(s.cfg.Bytes(option.LogRetentionSize))
-	floor := min(replog.Offset(durable), s.feeds.Floor(end), end-min(end, keep))
+	keep := replog.Retention{Bytes: s.cfg.Bytes(option.LogRetentionSize)}
+	floor := replog.TrimFloor(log.Segments(), keep, time.Now(), replog.Offset(durable), s.feeds.Floor(end))
+	if age := s.cfg.Duration(option.LogRetentionTime); age > 0 {
+		// Older log may go even where the size would keep it.
+		floor = max(floor, replog.TrimFloor(log.Segments(), replog.Retention{Age: age}, time.Now(),
+			replog.Offset(durable), s.feeds.Floor(end)))
+	}
 	if floor > log.Start() {
 		if err := log.TrimTo(floor); err != nil {
 			s.log.Error("trimming the log", "err", err)

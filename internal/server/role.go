@@ -310,11 +310,23 @@ func (s *Server) followLocked(addr string, epoch topology.Epoch) error {
 	return nil
 }
 
-// kick tells the dashboards at once that something changed.
+// kick tells the dashboards at once that the link changed, and applies replica-serve-stale-data.
 func (s *Server) kick() {
+	s.applyStale()
 	if s.agent != nil {
 		s.agent.Kick()
 	}
+}
+
+// applyStale refuses reads while the link to the primary is down, where the options say so.
+func (s *Server) applyStale() {
+	n := s.state.Load()
+	down := n.link == nil || n.link.Status().State != replication.LinkConnected
+	if !n.primary && down && !s.cfg.Bool(option.ReplicaServeStaleData) {
+		s.x.SetStale(resp.ErrMasterDown)
+		return
+	}
+	s.x.SetStale("")
 }
 
 func dialPrimary(ctx context.Context, addr string) (net.Conn, error) {

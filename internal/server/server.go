@@ -23,6 +23,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -278,15 +279,13 @@ func (s *Server) startAgent() error {
 	if port <= 0 {
 		return nil
 	}
-	hosts := option.AgentBind.Get(s.cfg)
-	if len(hosts) == 0 {
-		hosts = option.Bind.Get(s.cfg)
-	}
 	host := "127.0.0.1"
-	if len(hosts) > 0 {
-		if host = hosts[0]; host == "*" {
+	if hosts := option.AgentBind.Get(s.cfg); len(hosts) > 0 {
+		if host = strings.TrimPrefix(hosts[0], "-"); host == "*" {
 			host = ""
 		}
+	} else if hosts := option.Bind.Get(s.cfg); len(hosts) > 0 && !strings.Contains(hosts[0], "*") {
+		host = strings.TrimPrefix(hosts[0], "-")
 	}
 	l, err := s.opt.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if err != nil && s.cfg.Int(option.AgentPort) == 0 && !s.cfg.Bool(option.Managed) {
@@ -300,7 +299,7 @@ func (s *Server) startAgent() error {
 	s.agentPort = l.Addr().(*net.TCPAddr).Port
 	s.agent = agent.Start(agent.Options{
 		Node: agentNode{s}, Listener: l, Cluster: s.cfg.String(option.ClusterName),
-		Lease: s.cfg.Duration(option.Lease), Logger: s.log,
+		Secret: s.cfg.String(option.AgentSecret), Lease: s.cfg.Duration(option.Lease), Logger: s.log,
 	})
 	return nil
 }
@@ -331,6 +330,7 @@ func (s *Server) Close() error {
 		return nil
 	}
 	s.stop(errStopped)
+	s.drainReplicas()
 	for _, l := range s.listeners {
 		_ = l.Close()
 	}
@@ -364,6 +364,20 @@ func (s *Server) Close() error {
 	}
 	errs = append(errs, s.dir.Close())
 	return errors.Join(errs...)
+}
+
+// drainReplicas parks writes and gives the replicas shutdown-timeout to get everything.
+func (s *Server) drainReplicas() {
+	limit := s.cfg.Duration(option.ShutdownTimeout)
+	if s.feeds == nil || limit <= 0 || !s.x.Role().Writable || s.feeds.Online() == 0 {
+		return
+	}
+	end := s.x.ParkFor(limit)
+	ctx, cancel := context.WithTimeout(s.ctx, limit)
+	defer cancel()
+	if n := s.feeds.Online(); s.feeds.WaitAcked(ctx, end, n, false) < n {
+		s.log.Warn("stopping before all replicas have everything", "end", end)
+	}
 }
 
 // fatal ends the process: the log holds what the engine does not, and only a restart brings them together.

@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -259,5 +258,3 @@ func (r testReplication) Serve(c *commands.Client, args [][]byte) error {
 	r.detached <- c.Conn.Detach()
 	return nil
 }
-
-var _ = fmt.Sprint

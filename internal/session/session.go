@@ -34,8 +34,10 @@ const (
 	readChunk = 16 << 10
 	// flushAt is how many reply bytes collect before they are sent in the middle of a pipeline.
 	flushAt = 256 << 10
-	// outKeep is the largest reply buffer that an idle connection may keep for the next burst.
+	// outKeep is the largest reply buffer that is kept for the next burst, outIdle the largest that the
+	// connection keeps itself while it is idle.
 	outKeep = 64 << 10
+	outIdle = 1 << 10
 	// writeTimeout bounds the write of writePart bytes that the peer does not take; beyond it the connection
 	// is closed.
 	writeTimeout = 60 * time.Second
@@ -73,6 +75,8 @@ type Conn struct {
 	writeN   int
 	writeErr error
 
+	// out is the box in which the reply buffer came from outPool, if it did.
+	out      *outBuffer
 	detached bool
 	killed   atomic.Bool
 	deadline sync.Mutex // over killed and the socket's deadlines
@@ -132,6 +136,7 @@ func (k *Conn) Serve() {
 		if err := k.read(); err != nil {
 			return
 		}
+		k.takeOutput()
 		now := time.Now()
 		k.client.LastActive.Store(now.UnixNano())
 		k.gate.Tick(now)
@@ -244,6 +249,7 @@ func (k *Conn) readReady(fd uintptr) bool {
 		case err == syscall.EAGAIN:
 			if k.in.Buffered() == 0 {
 				k.in.Release()
+				k.giveOutput()
 			}
 			return false
 		case err != nil:
@@ -277,6 +283,31 @@ func (k *Conn) recycle() {
 		k.gate.Out.Buf = nil
 	}
 	k.gate.Out.Buf = k.gate.Out.Buf[:0]
+}
+
+// outPool lends reply buffers of up to outKeep bytes to connections that have something to do.
+var outPool = sync.Pool{New: func() any { return new(outBuffer) }}
+
+type outBuffer struct{ buf []byte }
+
+func (k *Conn) takeOutput() {
+	if cap(k.gate.Out.Buf) == 0 {
+		k.out = outPool.Get().(*outBuffer)
+		k.gate.Out.Buf, k.out.buf = k.out.buf[:0], nil
+	}
+}
+
+// giveOutput gives the reply buffer, which is empty, back if it is large.
+func (k *Conn) giveOutput() {
+	if cap(k.gate.Out.Buf) <= outIdle {
+		return
+	}
+	if k.out == nil {
+		k.out = new(outBuffer)
+	}
+	k.out.buf, k.gate.Out.Buf = k.gate.Out.Buf[:0], nil
+	outPool.Put(k.out)
+	k.out = nil
 }
 
 // write sends p; what the socket does not take at once gets a deadline.
