@@ -75,7 +75,7 @@ func (a *Applier) Apply(units []Unit) error {
 		err := s.x.commit.submitLogged(t, last.End, last.DB)
 		if err == nil {
 			s.x.Store().Settle(t)
-			s.x.watch.touch(t)
+			s.x.touch(t)
 		}
 		done = n
 		s.held.Release()

@@ -152,7 +152,7 @@ func (c *committer) commit(group []*ticket) {
 		c.txns = append(c.txns, k.txn)
 		k.end = end
 	}
-	if err := x.Store().Apply(c.txns, int64(end), db); err != nil {
+	if err := x.Store().Apply(c.txns, int64(end), max(0, db)); err != nil { // -1: the next frame selects
 		// The log holds what the engine does not: only a replay can bring them together.
 		x.Fatal("the engine failed after the log was written", err)
 	}

@@ -118,6 +118,10 @@ func TestWatch(t *testing.T) {
 		{"flushed elsewhere", "SET k 1", "WATCH k", "SELECT 1|FLUSHDB", "", false},
 		{"all flushed", "SET k 1", "WATCH k", "SELECT 1|FLUSHALL", "", true},
 		{"swapped", "SET k 1", "WATCH k", "SWAPDB 0 1", "", true},
+		{"swapped, there in neither", "", "WATCH k", "SWAPDB 0 1", "", false},
+		{"swapped, there in the other", "SELECT 1|SET k 1|SELECT 0", "WATCH k", "SWAPDB 0 1", "", true},
+		{"swapped and created", "", "WATCH k", "SWAPDB 0 1|SET k 1", "", true},
+		{"flushed and created", "", "WATCH k", "FLUSHDB|SET k 1", "", true},
 		{"swapped elsewhere", "SET k 1", "WATCH k", "SWAPDB 2 1", "", false},
 		{"in a transaction", "SET k 1", "WATCH k", "MULTI|SET x 1|SET k 2|EXEC", "", true},
 		{"discarded", "SET k 1", "WATCH k", "MULTI|SET k 2|DISCARD", "", false},
@@ -184,6 +188,39 @@ func TestWatchAndExpiry(t *testing.T) {
 	})
 	if got := c.batch("MULTI", "PING", "EXEC")[2]; got != "nil" {
 		t.Errorf("the key was deleted after WATCH: %s", got)
+	}
+}
+
+// TestWatchOfStaleKeys: deleting a key that was past its deadline before it was watched, or bringing another
+// such key in its place, is no change; creating it anew is.
+func TestWatchOfStaleKeys(t *testing.T) {
+	for _, x := range []struct {
+		stale, change string
+		fails         bool
+	}{
+		{"0", "EXPIRE-CYCLE", false}, {"0", "SET k 1", true}, {"0", "EXPIRE-CYCLE|SET k 1", true},
+		{"0", "FLUSHDB", false}, {"0", "FLUSHDB|SET k 1", true}, {"0", "SWAPDB 0 1", false},
+		{"0", "SWAPDB 0 1|SET k 1", true}, {"1", "SWAPDB 0 1", false}, {"1", "SWAPDB 0 1|EXPIRE-CYCLE", false},
+		{"1", "SWAPDB 0 1|GET k|EXISTS k", false}, {"1", "SELECT 1|SET k 2|SWAPDB 0 1", true},
+	} {
+		g := newGate(t, gateOptions{})
+		c, o := g.client(), g.client()
+		c.batch("SELECT "+x.stale, "SET k v PX 1")
+		eventually(t, "the deadline", func() bool { return c.do("EXISTS k") == "0" })
+		c.batch("SELECT 0", "WATCH k")
+		for _, l := range strings.Split(x.change, "|") {
+			if l == "EXPIRE-CYCLE" {
+				if n, err := g.x.Expire(context.Background(), o.Session, 10); n != 1 || err != nil {
+					t.Fatal(n, err)
+				}
+				continue
+			}
+			o.do(l)
+		}
+		if got := c.batch("MULTI", "PING", "EXEC")[2]; (got == "nil") != x.fails {
+			t.Errorf("stale in %s, %s: EXEC answered %s", x.stale, x.change, got)
+		}
+		g.close()
 	}
 }
 

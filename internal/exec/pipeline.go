@@ -51,7 +51,7 @@ func (s *Session) commitTxn(t *keyspace.Txn, keyed bool) error {
 		return err
 	}
 	x.Store().Settle(t)
-	x.watch.touch(t)
+	x.touch(t)
 	s.waitEnd = max(s.waitEnd, end)
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"haypile/internal/commands"
 	"haypile/internal/keyspace"
@@ -23,7 +24,9 @@ type watchKey struct {
 	key string
 }
 
-// watchState is what a session watches. dirty is set by whoever changes one of the keys.
+// watchState is what a session watches. dirty is set by whoever changes one of the keys. The keys belong to the
+// session's goroutine; under watchers.mu others read them, and change them if they hold the key's lock or the
+// latch exclusively.
 type watchState struct {
 	keys  []watchedKey
 	dirty atomic.Bool
@@ -31,15 +34,15 @@ type watchState struct {
 
 type watchedKey struct {
 	watchKey
-	// expired: the key was past its deadline already when the watch began.
+	// expired: the key was past its deadline already when the watch began, and is still there.
 	expired bool
 	// existed: the key existed when the watch began.
 	existed bool
 }
 
-// had reports whether a watched key existed when the watch began. REQUIRES: watchers.mu.
-func (w *watchState) had(k watchKey) bool {
-	return slices.ContainsFunc(w.keys, func(o watchedKey) bool { return o.watchKey == k && o.existed })
+// find returns the session's watch of a key. REQUIRES: watchers.mu, the key is watched.
+func (w *watchState) find(k watchKey) *watchedKey {
+	return &w.keys[slices.IndexFunc(w.keys, func(o watchedKey) bool { return o.watchKey == k })]
 }
 
 // wants adds the locks of the watched keys, shared, so that EXEC and changes of them exclude each other.
@@ -111,32 +114,84 @@ func (s *Session) unwatch() {
 	s.watch.dirty.Store(false)
 }
 
-// touch marks the sessions dirty that watch what t changed.
-func (w *watchers) touch(t *keyspace.Txn) {
-	touched := t.Touched()
+// touch marks the sessions dirty that watch what t, which has been applied, changed. REQUIRES: the locks under
+// which it was made.
+func (x *Executor) touch(t *keyspace.Txn) {
+	w := &x.watch
+	for _, c := range t.Touched() {
+		k := watchKey{c.DB, string(c.Key)}
+		now := present
+		w.each(k, func(own *watchedKey) (dirty bool) {
+			if own.expired {
+				now = past // to be looked at
+			}
+			return !own.expired
+		})
+		if now == present {
+			continue
+		}
+		// That a key past its deadline is deleted at last changes nothing that could be seen.
+		now = x.look(k)
+		w.each(k, func(own *watchedKey) (dirty bool) {
+			dirty = !own.expired || now != absent
+			own.expired = false
+			return dirty
+		})
+	}
 	flushed, swapped := t.TouchedDBs()
-	if len(touched)+len(flushed)+len(swapped) == 0 {
+	if len(flushed)+len(swapped) == 0 {
 		return
 	}
+	var keys []watchKey
+	w.mu.Lock()
+	for k := range w.mu.keys {
+		if slices.Contains(flushed, k.db) || slices.Contains(swapped, k.db) {
+			keys = append(keys, k)
+		}
+	}
+	w.mu.Unlock()
+	for _, k := range keys {
+		// A key that did not exist when it was watched, and has not been touched since, is changed only if the
+		// exchange of its database has brought one.
+		now := x.look(k)
+		w.each(k, func(own *watchedKey) (dirty bool) {
+			own.expired = now == past
+			return own.existed || now == present
+		})
+	}
+}
+
+// each runs f for all watches of a key, and marks the sessions dirty for which it returns true.
+func (w *watchers) each(k watchKey, f func(*watchedKey) (dirty bool)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, k := range touched {
-		for _, s := range w.mu.keys[watchKey{k.DB, string(k.Key)}] {
+	for _, s := range w.mu.keys[k] {
+		if f(s.watch.find(k)) {
 			s.watch.dirty.Store(true)
 		}
 	}
-	for k, list := range w.mu.keys {
-		if !slices.Contains(flushed, k.db) && !slices.Contains(swapped, k.db) {
-			continue
-		}
-		for _, s := range list {
-			// A key that did not exist when it was watched, and has not been touched since, is not
-			// changed by emptying its database; a swap may change it.
-			if slices.Contains(swapped, k.db) || s.watch.had(k) {
-				s.watch.dirty.Store(true)
-			}
-		}
+}
+
+// presence is whether a key can be seen, or only its row is left because nobody deleted it at its deadline.
+type presence uint8
+
+const (
+	absent presence = iota
+	past
+	present
+)
+
+// look reads a key as it is now. REQUIRES: its lock, or the latch exclusively.
+func (x *Executor) look(k watchKey) presence {
+	t := x.Store().NewTxn()
+	t.Begin(keyspace.ModeRead, k.db, time.Now().UnixMilli())
+	switch e, err := t.Lookup([]byte(k.key)); {
+	case err == nil && !e.Found && e.Meta.Deadline != 0:
+		return past
+	case err == nil && !e.Found:
+		return absent
 	}
+	return present
 }
 
 // touchAll marks every session dirty that watches anything: the data was replaced.

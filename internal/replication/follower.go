@@ -50,9 +50,10 @@ type Target struct {
 	Dir string
 }
 
-// Follower is the local node as a Link needs it. The data node implements it. All calls but those of Apply come
-// from the link's goroutine, one at a time. Apply is called by the link's applier while Append may be called
-// for what comes behind; during all other calls nothing is being applied, and everything in the log has been.
+// Follower is the local node as a Link needs it. The data node implements it. All calls but those of Apply
+// come from the link's goroutine, one at a time. Apply is called by the link's applier while Append may be
+// called for what comes behind; during all other calls nothing is being applied, and everything in the log
+// has been.
 type Follower interface {
 	Position() Position
 	// Adopt takes over the primary's history at the log's present end, durably, before the first byte of it is

@@ -159,8 +159,8 @@ func StartLink(cfg LinkConfig, node Follower) *Link {
 }
 
 // Drain ends the link and returns when nothing more will be appended, which may be before everything is
-// applied. A stream is read on until nothing more of it is there: what a primary wrote to its socket before it
-// died is in this machine's kernel, and its clients may have been told that it is done.
+// applied. A stream is read on until nothing more of it is there: what a primary wrote to its socket before
+// it died is in this machine's kernel, and its clients may have been told that it is done.
 func (l *Link) Drain() {
 	l.cancel()
 	l.mu.Lock()
@@ -220,8 +220,8 @@ func (l *Link) setApplied(off replog.Offset) {
 	}
 }
 
-// beginReceiving is called at the start of an attempt; it is false if the link has been ended: then nothing may
-// be appended any more.
+// beginReceiving is called at the start of an attempt; it is false if the link has been ended: then nothing
+// may be appended any more.
 func (l *Link) beginReceiving(ctx context.Context) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

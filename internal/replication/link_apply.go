@@ -12,9 +12,9 @@ import (
 // keys locked.
 const applyChunk = 256 << 10
 
-// applier executes what the link's goroutine has appended, in a goroutine that lives as long as the stream. It
-// reads the bytes back from the log: what waits for it needs no memory but the log's own tail, and a link that
-// is drained never has to wait for it.
+// applier executes what the link's goroutine has appended, in a goroutine that lives as long as the stream.
+// It reads the bytes back from the log: what waits for it needs no memory but the log's own tail, and a link
+// that is drained never has to wait for it.
 type applier struct {
 	s     *linkConn
 	log   Log

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// streamBuffer is what a stream's connection may have in the kernel at either end: bytes that are there survive
-// the death of the primary's process.
+// streamBuffer is what a stream's connection may have in the kernel at either end: bytes that are there
+// survive the death of the primary's process.
 const streamBuffer = 4 << 20
 
 // WideReceive is for net.Dialer.Control: it gives a replica's connection a large receive buffer. That must be

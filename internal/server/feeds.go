@@ -103,10 +103,10 @@ func (s *Server) appendRaw(b []byte) (replog.Offset, error) {
 	return s.x.AppendRaw(b)
 }
 
-// HeardEpoch implements replication.Node: a member of the shard promised a higher epoch, so this primary's reign
-// is over. It promises that epoch too, as if the fence had reached it: a dashboard sees a primary that is not
-// open in its epoch, and settles who is. The caller's session holds no latch: REPLCONF and PSYNC commit first,
-// and are refused inside MULTI.
+// HeardEpoch implements replication.Node: a member of the shard promised a higher epoch, so this primary's
+// reign is over. It promises that epoch too, as if the fence had reached it: a dashboard sees a primary that
+// is not open in its epoch, and settles who is. The caller's session holds no latch: REPLCONF and PSYNC
+// commit first, and are refused inside MULTI.
 func (s *Server) HeardEpoch(epoch uint64) {
 	s.roleMu.Lock()
 	defer s.roleMu.Unlock()

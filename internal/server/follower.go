@@ -16,8 +16,8 @@ import (
 )
 
 // follower is the node as one link sees it. Its calls must not take roleMu for longer than the holder of
-// roleMu may wait for the link: stopLinkLocked waits with roleMu held, so calls try, and give up when the link
-// is being closed.
+// roleMu may wait for the link: stopLinkLocked waits with roleMu held, so calls try, and give up when the
+// link is being closed.
 type follower struct {
 	s *Server
 	// reign is what the link appends under: over as soon as the role changes. It belongs to the link's
@@ -34,7 +34,8 @@ func (s *Server) newFollower() *follower {
 	return f
 }
 
-// renewLocked goes on with the pair and the reign that are in service now. REQUIRES: roleMu; nothing is applied.
+// renewLocked goes on with the pair and the reign that are in service now. REQUIRES: roleMu; nothing is
+// applied.
 func (f *follower) renewLocked() {
 	f.reign = f.s.role.reign
 	f.applier = f.s.x.NewApplier()

@@ -115,13 +115,9 @@ func (s *Server) replay() error {
 	db := store.AppliedDB()
 	split := replication.NewSplitter(from, db, maxUnit)
 	var batch replication.Batch
-	err := log.Replay(from, func(f replog.Frame) error {
-		if s.ctx.Err() != nil {
-			return s.ctx.Err()
-		}
-		if err := split.Write(f.Payload); err != nil {
-			return err
-		}
+	var gathered int
+	drain := func() error {
+		gathered = 0
 		for {
 			ok, err := split.Next(&batch)
 			if err != nil || !ok {
@@ -137,7 +133,23 @@ func (s *Server) replay() error {
 					100*int64(batch.End-from)/max(1, int64(log.End()-from)))
 			}
 		}
+	}
+	err := log.Replay(from, func(f replog.Frame) error {
+		if s.ctx.Err() != nil {
+			return s.ctx.Err()
+		}
+		if err := split.Write(f.Payload); err != nil {
+			return err
+		}
+		// Frames are small, one group of commits each: many of them share one engine batch.
+		if gathered += len(f.Payload); gathered < 256<<10 {
+			return nil
+		}
+		return drain()
 	})
+	if err == nil {
+		err = drain()
+	}
 	if err != nil {
 		return err
 	}
@@ -145,6 +157,7 @@ func (s *Server) replay() error {
 		return fmt.Errorf("the log ends inside a command: %d bytes are left over at offset %d", n, log.End()-replog.Offset(n))
 	}
 	s.x.SetData(p.data, db)
+	store.Advance(int64(log.End()), db)
 	s.replayed.Store(a.Units)
 	s.log.Info("log replayed", "from", from, "to", log.End(), "units", a.Units, "took", time.Since(began))
 	return nil

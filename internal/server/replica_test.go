@@ -21,7 +21,8 @@ import (
 // startNode runs a node on free ports and a fresh directory.
 func startNode(t *testing.T, args ...string) *Server {
 	t.Helper()
-	args = append([]string{"--port", "0", "--bind", "127.0.0.1", "--dir", t.TempDir(), "--memtable-size", "1mb"}, args...)
+	args = append([]string{"--port", "0", "--bind", "127.0.0.1", "--dir", t.TempDir(),
+		"--memtable-size", "1mb"}, args...)
 	cfg, err := option.Load(args, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -35,19 +35,19 @@ func (s *Server) settleRole() {
 	case s.cfg.Bool(option.Managed) || l.Managed:
 		s.log.Info("waiting for a dashboard to settle the role", "last_role", l.Role)
 		if l.Role == replog.RoleReplica && l.PrimaryAddr != "" {
-			err = s.recoverAs(func() error { return s.followLocked(l.PrimaryAddr, 0) })
+			err = s.recoverAs(l, func() error { return s.followLocked(l.PrimaryAddr, 0) })
 		} else if l.Role == "" {
-			err = s.recoverAs(func() error { return nil })
+			err = s.recoverAs(l, func() error { return nil })
 		}
 	case !follow.IsZero():
-		err = s.recoverAs(func() error { return s.followLocked(follow.String(), 0) })
+		err = s.recoverAs(l, func() error { return s.followLocked(follow.String(), 0) })
 	case l.Role == replog.RoleReplica && l.PrimaryAddr != "":
 		s.log.Info("going on as a replica, as the lineage says", "primary", l.PrimaryAddr)
-		err = s.recoverAs(func() error { return s.followLocked(l.PrimaryAddr, 0) })
+		err = s.recoverAs(l, func() error { return s.followLocked(l.PrimaryAddr, 0) })
 	case l.HadReplicas || len(option.Peers.Get(s.cfg)) > 0:
 		err = s.settleByPeers(l)
 	default:
-		err = s.recoverAs(func() error { return s.openLocked(0) })
+		err = s.recoverAs(l, func() error { return s.openLocked(0) })
 	}
 	if err != nil && s.ctx.Err() == nil {
 		s.fatal("the node can't take up its role", err)
@@ -55,13 +55,13 @@ func (s *Server) settleRole() {
 }
 
 // recoverAs replays the log and takes up a role, unless somebody has settled the role meanwhile.
-func (s *Server) recoverAs(f func() error) error {
+func (s *Server) recoverAs(decidedOn replog.Lineage, f func() error) error {
 	s.roleMu.Lock()
 	defer s.roleMu.Unlock()
-	select {
-	case <-s.settled:
+	now := s.role.lineage
+	if s.isSettled() || s.role.link != nil || now.PromisedEpoch != decidedOn.PromisedEpoch ||
+		now.Role != decidedOn.Role || now.PrimaryAddr != decidedOn.PrimaryAddr {
 		return nil
-	default:
 	}
 	return f()
 }
@@ -73,7 +73,7 @@ func (s *Server) settleByPeers(l replog.Lineage) error {
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Duration(option.PrimaryRestartWait))
 	defer cancel()
 	primary := s.findPrimary(ctx, peers)
-	return s.recoverAs(func() error {
+	return s.recoverAs(l, func() error {
 		if primary != "" {
 			s.log.Info("another node is primary now", "primary", primary)
 			return s.followLocked(primary, 0)
@@ -353,8 +353,9 @@ func (s *Server) stopLinkLocked() {
 	}
 }
 
-// drainLinkLocked ends the link and waits until the log has what the primary had sent. It may still be applied
-// afterwards: the log's end is what counts in a comparison of nodes, and a failover need not wait for more.
+// drainLinkLocked ends the link and waits until the log has what the primary had sent. It may still be
+// applied afterwards: the log's end is what counts in a comparison of nodes, and a failover need not wait for
+// more.
 func (s *Server) drainLinkLocked() {
 	if l := s.role.link; l != nil {
 		s.role.link, s.role.ending = nil, l

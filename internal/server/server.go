@@ -10,8 +10,8 @@
 // (appendfsync everysec); the settler at start; one per connection. All end with Close.
 //
 // State ownership: role, lineage and the pair in service change only under roleMu, held by whoever changes
-// the role (which may take as long as a recovery); others read the snapshots in s.state. Lock order:
-// roleMu, then the gate's latch, then everything below it. roleMu is never taken with the latch held.
+// the role (which may take as long as a recovery); others read the snapshots in s.state. Lock order: roleMu,
+// then data, then the gate's latch, then everything below it. roleMu is never taken with the latch held.
 package server
 
 import (
@@ -387,7 +387,8 @@ func (s *Server) fatal(msg string, err error) {
 	panic(fmt.Sprintf("%s: %v", msg, err))
 }
 
-// publishState changes the snapshot that others read; f may be called more than once. REQUIRES: roleMu, or Start.
+// publishState changes the snapshot that others read; f may be called more than once. REQUIRES: roleMu, or
+// Start.
 func (s *Server) publishState(f func(n *nodeState)) {
 	for {
 		old := s.state.Load()

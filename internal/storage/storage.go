@@ -327,8 +327,9 @@ func (e *Engine) Checkpoint(dir string) error {
 	return nil
 }
 
-// Excise drops all rows of [lower, upper) at once. Only for ranges that nothing refers to: it jumps the
-// order in which batches become durable.
+// Excise drops all rows of [lower, upper) at once. Only for ranges that nothing refers to: it may become
+// durable before batches that were applied earlier. It is not durable before the next flush if a memtable
+// holds rows of the range.
 func (e *Engine) Excise(ctx context.Context, lower, upper []byte) error {
 	if err := e.db.Excise(ctx, pebble.KeyRange{Start: lower, End: upper}); err != nil {
 		return fmt.Errorf("engine excise: %w", err)
