@@ -84,7 +84,7 @@ func TestFailedSync(t *testing.T) {
 		wg.Go(func() {
 			defer c.Close()
 			for n := int64(1); ; n++ {
-				got := c.batch(fmt.Sprintf("SET w%d %d", i, n), "GET none")
+				got := append(c.batch(fmt.Sprintf("SET w%d %d", i, n)), c.do("GET none"))
 				if got[1] != "nil" {
 					t.Errorf("a read failed: %q", got)
 				}

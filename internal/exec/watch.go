@@ -40,15 +40,21 @@ type watchedKey struct {
 	existed bool
 }
 
-// find returns the session's watch of a key. REQUIRES: watchers.mu, the key is watched.
+// find returns the session's watch of a key, nil if it does not watch it. REQUIRES: watchers.mu, or the
+// session's goroutine.
 func (w *watchState) find(k watchKey) *watchedKey {
-	return &w.keys[slices.IndexFunc(w.keys, func(o watchedKey) bool { return o.watchKey == k })]
+	for i := range w.keys {
+		if w.keys[i].watchKey == k {
+			return &w.keys[i]
+		}
+	}
+	return nil
 }
 
 // wants adds the locks of the watched keys, shared, so that EXEC and changes of them exclude each other.
 func (w *watchState) wants(want []keyspace.Want) []keyspace.Want {
-	for _, k := range w.keys {
-		want = append(want, keyspace.Want{Lock: keyspace.LockOf([]byte(k.key)), Shared: true})
+	for i := range w.keys {
+		want = append(want, keyspace.Want{Lock: keyspace.LockOf([]byte(w.keys[i].key)), Shared: true})
 	}
 	return want
 }
@@ -61,7 +67,7 @@ func (s *Session) Watch(call *commands.Call) error {
 	w := &s.x.watch
 	for _, key := range call.Args[1:] {
 		k := watchedKey{watchKey: watchKey{s.Client.DB, string(key)}}
-		if slices.ContainsFunc(s.watch.keys, func(o watchedKey) bool { return o.watchKey == k.watchKey }) {
+		if s.watch.find(k.watchKey) != nil {
 			continue
 		}
 		e, err := call.Tx.Lookup(key)

@@ -101,7 +101,7 @@ var (
 	})
 
 	MemtableSize = bytesOption(Spec{
-		Name: "memtable-size", Aliases: []string{"write-buffer-size"}, Group: GroupStorage, Default: "64mb",
+		Name: "memtable-size", Aliases: []string{"write-buffer-size"}, Group: GroupStorage, Default: "32mb",
 		Min: 1 << 20, Max: 2 << 30, Immutable: true,
 		Help: "Size at which the engine writes its newest data to a file. Larger ones save disk work and " +
 			"cost memory: a few can exist at a time.",

@@ -3,6 +3,7 @@ package session
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -23,7 +24,8 @@ func TestPushOrder(t *testing.T) {
 		p.want(mark+"3 $9 subscribe $1 c :1", mark+"3 $10 psubscribe $2 c* :2")
 		const messages, pings = 400, 200
 		q, _ := n.connect()
-		go func() {
+		var senders sync.WaitGroup
+		senders.Go(func() {
 			for i := range messages {
 				q.send(fmt.Sprintf("PUBLISH c m%d", i))
 				if got := q.reply(); got != ":2" {
@@ -31,13 +33,13 @@ func TestPushOrder(t *testing.T) {
 					return
 				}
 			}
-		}()
-		go func() {
+		})
+		senders.Go(func() {
 			for i := range pings / 4 {
 				p.send(fmt.Sprintf("PING p%d", 4*i), fmt.Sprintf("PING p%d", 4*i+1), fmt.Sprintf("PING p%d", 4*i+2),
 					fmt.Sprintf("PING p%d", 4*i+3))
 			}
-		}()
+		})
 		var ping, message, pmessage int
 		for range pings + 2*messages {
 			got := p.reply()
@@ -64,6 +66,7 @@ func TestPushOrder(t *testing.T) {
 				t.Fatalf("RESP%d: got %q, want %q", proto, got, want)
 			}
 		}
+		senders.Wait()
 		p.Close()
 		q.Close()
 		n.ended()
