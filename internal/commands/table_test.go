@@ -101,7 +101,6 @@ type described struct {
 // that compare names.
 var allowed = map[string]map[string]string{
 	"auth":    {"flags": "passwords reach neither MONITOR nor the slow log, not even redacted"},
-	"hello":   {"flags": "as auth"},
 	"watch":   {"flags": "readonly: the gate locks and reads the keys", "categories": "as flags"},
 	"client":  {"flags": "a container's own flags are read by nobody"},
 	"pubsub":  {"flags": "as client"},

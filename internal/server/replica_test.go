@@ -97,37 +97,50 @@ func primaryAndReplica(t *testing.T) (p, r *Server) {
 
 func logOf(s *Server) *replog.Log { return s.state.Load().data.data.Log }
 
-// A replica that is fenced when its primary has just died answers with the end of everything that the primary
-// had sent; opened, it has it.
+// A replica that is fenced when its primary has just died answers with the end of everything that reached this
+// machine, at least what it had acknowledged; opened, it has exactly that. (What the primary's kernel had not
+// transmitted when it closed the socket may be lost with it: only sync-replicas covers that.)
 func TestFenceAnswersWithWhatTheDeadPrimarySent(t *testing.T) {
 	ctx := context.Background()
 	p, r := primaryAndReplica(t)
 	const keys = 3000
 	gate := p.x.NewSession(ctx, &commands.Client{Authenticated: true, Proto: 2})
+	var ends []replog.Offset // of the log behind each key
 	for i := range keys {
 		if got := doIn(gate, "SET", fmt.Sprintf("key:%d", i), strings.Repeat("x", 300)); got != "+OK\r\n" {
 			t.Fatal(got)
 		}
+		ends = append(ends, logOf(p).End())
 	}
 	gate.Close()
-	end := logOf(p).End()
+	var acked replog.Offset
 	waitFor(t, "the bytes to be with the kernel", func() bool {
 		f := p.feeds.Snapshot()
-		return len(f) == 1 && f[0].Sent >= end
+		if len(f) != 1 || f[0].Sent < ends[keys-1] {
+			return false
+		}
+		acked = f[0].Acked
+		return true
 	})
 	p.feeds.DisconnectAll(errors.New("killed"))
 	ans, err := agentNode{r}.Fence(ctx, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ans.End != int64(end) {
-		t.Errorf("the fence answer says %d, the primary sent up to %d", ans.End, end)
+	if end := logOf(r).End(); ans.End != int64(end) || end < acked {
+		t.Errorf("the fence answer says %d, the log ends at %d, acknowledged was %d", ans.End, end, acked)
 	}
 	if err := (agentNode{r}).Open(ctx, 2); err != nil {
 		t.Fatal(err)
 	}
-	if got := do(r, "DBSIZE"); got != fmt.Sprintf(":%d\r\n", keys) {
-		t.Errorf("DBSIZE of the new primary: %q", got)
+	want := 0
+	for _, end := range ends {
+		if int64(end) <= ans.End {
+			want++
+		}
+	}
+	if got := do(r, "DBSIZE"); got != fmt.Sprintf(":%d\r\n", want) {
+		t.Errorf("DBSIZE of the new primary: %q, want %d of %d keys", got, want, keys)
 	}
 }
 

@@ -80,14 +80,14 @@ func Open(opt Options) (*Engine, error) {
 		// Memtables are small, so that inserting finds its way in the processor's caches, and level 0 may
 		// hold many flushes before they are merged downwards: both measured with random overwrites. Reads
 		// rarely meet level 0, behind the hot cache and the filter of absent rows.
-		L0CompactionThreshold:       12,
-		L0CompactionFileThreshold:   500,
-		L0StopWritesThreshold:       60,
-		LBaseMaxBytes:               64 << 20,
-		MaxOpenFiles:                4000,
-		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
-		Logger:                      logger,
-		EventListener:               e.listener(opt),
+		L0CompactionThreshold:      12,
+		L0CompactionFileThreshold:  500,
+		L0StopWritesThreshold:      60,
+		LBaseMaxBytes:              64 << 20,
+		MaxOpenFiles:               4000,
+		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
+		Logger:                     logger,
+		EventListener:              e.listener(opt),
 	}
 	po.TargetFileSizes[0] = 4 << 20
 	for i := range po.Levels {
