@@ -157,11 +157,7 @@ func NoPermExec(reason string) string {
 // ExecAborted answers EXEC when the server's state does not allow the transaction any more. cause is the
 // error reply that a command of it would get.
 func ExecAborted(cause string) string {
-	_, text, found := strings.Cut(cause, " ")
-	if !found {
-		text = cause
-	}
-	return "EXECABORT Transaction discarded because of: " + clean(text)
+	return "EXECABORT Transaction discarded because of: " + clean(strings.TrimPrefix(cause, "ERR "))
 }
 
 // Misconf refuses writes because the log cannot be written; the words are those of Redis for its append-only

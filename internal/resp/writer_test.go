@@ -118,7 +118,7 @@ func TestErrorTexts(t *testing.T) {
 			"ERR unknown command 'foo', with args beginning with: '" + long[:120] + "' 'xxxxx' "},
 		{UnknownSubcommand([]byte("x\n"), "config"), "ERR unknown subcommand 'x '. Try CONFIG HELP."},
 		{ExecAborted(ErrNoReplicas),
-			"EXECABORT Transaction discarded because of: Not enough good replicas to write."},
+			"EXECABORT Transaction discarded because of: NOREPLICAS Not enough good replicas to write."},
 		{OnlyPubSub("get"), "ERR Can't execute 'get': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / " +
 			"RESET are allowed in this context"},
 		{InvalidExpire("set"), "ERR invalid expire time in 'set' command"},
