@@ -71,7 +71,7 @@ func (c *Coordinator) EventCounts() map[event.Name]int {
 // Leads says whether this dashboard decides, and who does.
 func (c *Coordinator) Leads() (leader string, self bool) {
 	if st := c.state.Load(); st != nil {
-		return st.Leader, st.Leader == c.opt.ID
+		return st.Leader, c.acting.Load()
 	}
 	return "", false
 }
@@ -285,7 +285,7 @@ func (c *Coordinator) askFor(ctx context.Context, id topology.ShardID,
 	f func(Record, *View) (Plan, error)) error {
 	done := make(chan error, 1)
 	select {
-	case c.asks <- ask{id, f, done}:
+	case c.asks <- ask{id, f, ctx, done}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}

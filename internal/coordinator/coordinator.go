@@ -86,6 +86,8 @@ type Coordinator struct {
 		plans    map[topology.ShardID]Plan // running
 	}
 
+	acting atomic.Bool // the loop has the leadership: what Leads reports
+
 	// Owned by the loop.
 	lead     *metastore.Leadership
 	leading  context.Context
@@ -95,7 +97,7 @@ type Coordinator struct {
 	retryAt  map[string]time.Time
 	minRev   map[topology.ShardID]int64 // of the last finished plan
 	reported map[string]Problem
-	deferred []ask // until the state is new enough to answer them
+	deferred []ask // until the state, or the leadership, is new enough to answer them
 }
 
 type leadership struct {
@@ -117,6 +119,7 @@ type running struct {
 type ask struct {
 	shard topology.ShardID
 	plan  func(Record, *View) (Plan, error)
+	ctx   context.Context // of the operator: nothing is started for one who has gone
 	done  chan<- error
 }
 
@@ -222,8 +225,10 @@ func (c *Coordinator) loop(ctx context.Context) {
 		select {
 		case cur = <-c.leads:
 			c.lead, c.leading = cur.l, cur.ctx
+			c.acting.Store(true)
 			c.events.emit(event.Event{Name: event.Leader, Text: c.opt.ID})
 		case <-over:
+			c.acting.Store(false)
 			// The runs end by the same context.
 			for len(c.running) > 0 {
 				c.finish(<-c.finished)
@@ -360,11 +365,17 @@ func (c *Coordinator) takeDeferred() (as []ask) {
 // asked starts an operator's plan if nothing else is under way in the shard.
 func (c *Coordinator) asked(a ask) {
 	st := c.state.Load()
-	if st != nil && st.Rev < c.minRev[a.shard] {
+	// The election's outcome can be seen in the metastore before the campaign has handed it to the loop, and a
+	// predecessor under the same id may still stand there until its lease ends.
+	elected := st != nil && st.Leader == c.opt.ID && c.lead == nil
+	if st != nil && st.Rev < c.minRev[a.shard] || elected {
 		c.deferred = append(c.deferred, a)
 		return
 	}
 	err := func() error {
+		if err := a.ctx.Err(); err != nil {
+			return err
+		}
 		if c.lead == nil || c.leading.Err() != nil || st == nil {
 			return ErrNotLeader
 		}

@@ -186,7 +186,8 @@ func dieAt(t *testing.T, begin func(*world), k int, after bool, pause time.Durat
 	close(stop)
 	<-done
 	if end := w.nodes[w.primary()].End(); end < acked {
-		t.Errorf("killed at %s: %d writes acknowledged, the log has %d", r.what, acked, end)
+		t.Errorf("killed at %s: %d writes acknowledged, the log has %d; events since:\n%s", r.what, acked, end,
+			w.events())
 	}
 	w.close()
 	return fired

@@ -63,7 +63,11 @@ func (r *run) missing(v *View, nodes []topology.NodeID, everybody bool) (ids []t
 	for _, id := range nodes {
 		n := v.Node(id)
 		alive := n.Conn == ConnUp && time.Since(n.Heard) < r.cfg.Gather
-		if _, ok := r.answers[id]; !ok && (alive || everybody) && !slices.Contains(r.plan.Dead, id) {
+		// A dashboard that has just started goes on with a plan before it has reached everyone: the member
+		// that it hears last may be the only one with the last acknowledged writes.
+		unknown := n.Heard.IsZero() && (n.Conn == ConnDialing || n.Conn == ConnUp) &&
+			time.Since(n.Since) < r.cfg.Gather
+		if _, ok := r.answers[id]; !ok && (alive || unknown || everybody) && !slices.Contains(r.plan.Dead, id) {
 			ids = append(ids, id)
 		}
 	}

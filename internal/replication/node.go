@@ -26,7 +26,8 @@ var _ Log = (*replog.Log)(nil)
 type State struct {
 	// Primary is true if this node is one.
 	Primary bool
-	// NodeID names this node's data; Epoch is that of its reign, or of the primary it follows.
+	// NodeID names this node's data; Epoch is that of its reign, of the primary it follows, or the higher one
+	// that it has promised.
 	NodeID string
 	Epoch  uint64
 	// Format is the version of the engine's files.

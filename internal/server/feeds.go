@@ -21,8 +21,10 @@ import (
 // State implements replication.Node.
 func (s *Server) State() replication.State {
 	n := s.state.Load()
-	st := replication.State{Primary: n.primary, NodeID: s.nodeID(), Epoch: n.epoch, Format: engineFormat,
-		Reigns: n.lineage.Reigns, Log: n.data.data.Log}
+	// What a fenced node has does not change any more, so it may be copied from in the epoch that it promised:
+	// it may be the only one with the last acknowledged writes.
+	st := replication.State{Primary: n.primary, NodeID: s.nodeID(), Epoch: max(n.epoch, s.promised.Load()),
+		Format: engineFormat, Reigns: n.lineage.Reigns, Log: n.data.data.Log}
 	switch {
 	case n.pending && n.primary:
 		// A pending former primary does not feed: its log may end in bytes that nobody else has.

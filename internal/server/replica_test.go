@@ -313,3 +313,34 @@ func TestDataUse(t *testing.T) {
 	d.lock() // ends the scan
 	d.unlock()
 }
+
+// TestFencedPrimaryIsCopiedFrom: of a primary that went on writing after its replica was fenced, and is fenced
+// itself then, the replica fetches what it lacks before it is opened: no acknowledged write is lost.
+func TestFencedPrimaryIsCopiedFrom(t *testing.T) {
+	ctx := context.Background()
+	p, r := primaryAndReplica(t)
+	if _, err := (agentNode{r}).Fence(ctx, 2); err != nil {
+		t.Fatal(err)
+	}
+	if got := do(p, "SET", "late", "1"); got != "+OK\r\n" {
+		t.Fatal(got)
+	}
+	ans, err := agentNode{p}.Fence(ctx, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (agentNode{r}).Follow(ctx, 2, p.Addr()); err != nil {
+		t.Fatal(err)
+	}
+	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := (agentNode{r}).WaitOffset(wait, ans.End); err != nil {
+		t.Fatal(err)
+	}
+	if err := (agentNode{r}).Open(ctx, 2); err != nil {
+		t.Fatal(err)
+	}
+	if got := do(r, "GET", "late"); got != "$1\r\n1\r\n" {
+		t.Errorf("the write is gone: %q", got)
+	}
+}

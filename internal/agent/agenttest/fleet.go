@@ -159,7 +159,7 @@ func (n *Node) locked(f func()) {
 	f()
 }
 
-// relinkLocked connects every replica whose primary can be reached and serves its epoch.
+// relinkLocked connects every replica whose primary can be reached and serves its epoch, open or fenced.
 func (f *Fleet) relinkLocked() {
 	for _, n := range f.mu.nodes {
 		if !n.running || n.frozen || n.role != topology.RoleReplica || n.primary == "" {
@@ -168,7 +168,7 @@ func (f *Fleet) relinkLocked() {
 		p := f.mu.nodes[n.primary]
 		was := n.linked
 		n.linked = p != nil && p.running && !p.frozen && !n.cutFrom[n.primary] && !p.pending &&
-			n.promised == n.epoch && p.promised <= n.epoch && (p.open || p.role == topology.RoleReplica)
+			n.promised == n.epoch && p.promised == n.epoch && len(p.reigns) > 0
 		switch {
 		case n.linked:
 			n.broken = false
