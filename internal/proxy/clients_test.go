@@ -203,13 +203,9 @@ func TestSlowClient(t *testing.T) {
 	slow := p.raw()
 	var sent atomic.Int64
 	go func() {
-		for range 100 {
-			n, err := io.WriteString(slow, "GET big\r\n")
-			sent.Add(int64(n))
-			if err != nil {
-				return
-			}
-		}
+		// At once: what one read brings counts, too.
+		n, _ := io.WriteString(slow, strings.Repeat("GET big\r\n", 100))
+		sent.Add(int64(n))
 	}()
 	eventually(t, "the proxy stops reading from the slow client", func() bool {
 		for _, s := range p.sessions() {
@@ -227,7 +223,9 @@ func TestSlowClient(t *testing.T) {
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 100<<20 {
+	grown := int64(after.HeapAlloc) - int64(before.HeapAlloc)
+	t.Logf("%d MB for one slow client", grown>>20)
+	if grown > 64<<20 {
 		t.Errorf("%d MB for one slow client", grown>>20)
 	}
 	// It gets everything once it reads.

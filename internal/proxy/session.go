@@ -169,7 +169,7 @@ func (s *session) parse() bool {
 			s.submit()
 			return false
 		}
-		if len(s.batch) >= maxBatch {
+		if len(s.batch) >= min(maxBatch, s.p.opt.PipelineRequests) {
 			if s.submit(); !s.waitForRoom() {
 				return false
 			}
