@@ -337,10 +337,25 @@ func (c *Coordinator) edit(ctx context.Context, id topology.ShardID,
 		if err != nil {
 			return err
 		}
-		_, err = c.opt.Store.Txn(ctx, guards, metastore.Put(key, b))
+		rev, err = c.opt.Store.Txn(ctx, guards, metastore.Put(key, b))
+		if err == nil {
+			c.awaitRev(ctx, rev)
+			return nil
+		}
 		if !errors.Is(err, metastore.ErrGuard) {
 			return err
 		}
+	}
+}
+
+// awaitRev waits until this dashboard knows the metastore as of a revision, so that whoever has been told of a
+// change finds it here. It gives up with ctx: the change stands.
+func (c *Coordinator) awaitRev(ctx context.Context, rev int64) {
+	for seen, ok := uint64(0), true; ok; {
+		if st := c.state.Load(); st != nil && st.Rev >= rev {
+			return
+		}
+		_, seen, ok = c.topology.get(ctx, seen)
 	}
 }
 

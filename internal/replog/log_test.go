@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"testing"
@@ -355,9 +356,23 @@ func TestFullDiskWhileSealing(t *testing.T) {
 	l := mustCreate(t, opt, 0)
 	r := l.BeginReign()
 	mustAppend(t, l, r, 9000)
-	faults.Limit(HeaderSize + 100 + HeaderSize/2) // one more frame, and half a footer
+	names, err := faults.List(opt.Dir)
+	if err != nil || len(names) != 1 {
+		t.Fatalf("%q, %v", names, err)
+	}
+	// The room is for one more frame and half a footer; the footer, written beside, must not come first.
+	appended := make(chan struct{})
+	faults.Before(func(op disk.Op, name string) error {
+		if op == disk.OpWrite && filepath.Base(name) == names[0] {
+			<-appended
+		}
+		return nil
+	})
+	faults.Limit(HeaderSize + 100 + HeaderSize/2)
 	mustAppend(t, l, r, 100)
+	close(appended)
 	l.sealers.Wait()
+	faults.Before(nil)
 	if segs := l.Segments(); len(segs) != 2 || segs[0].Sealed || l.Err() != nil {
 		t.Fatalf("%d segments, the first sealed: %v, %v", len(segs), segs[0].Sealed, l.Err())
 	}
