@@ -50,6 +50,8 @@ const (
 	WholeSpace
 	// Session: handled with the connection's state; never extends a write transaction of the pipeline.
 	Session
+	// Heavy: may compute for long on values that are in memory; an event loop leaves it to a goroutine.
+	Heavy
 )
 
 // flagNames is the order and spelling in which COMMAND prints flags; Haypile's own are not printed.

@@ -43,9 +43,9 @@ var genericCommands = []*Command{
 		"Copies a key with its value and expiry.", copyKey).twoKeys(accessGet, accessStore).differs(copyBound),
 	genericFamily.command("MOVE", "1.0.0", 3, command.Write|command.Fast, oneKey(accessBoth), "MOVE key db",
 		"O(N) elements of the value", "Moves a key to another database.", move).differs(copyBound),
-	genericFamily.command("DUMP", "2.6.0", 2, command.ReadOnly, oneKey(accessGet), "DUMP key",
+	genericFamily.command("DUMP", "2.6.0", 2, command.ReadOnly|command.Heavy, oneKey(accessGet), "DUMP key",
 		"O(N) bytes of the value", "Answers a value in the portable form that RESTORE reads.", dump),
-	genericFamily.command("RESTORE", "2.6.0", -4, command.Write|command.DenyOOM, oneKey(accessStore),
+	genericFamily.command("RESTORE", "2.6.0", -4, command.Write|command.DenyOOM|command.Heavy, oneKey(accessStore),
 		"RESTORE key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
 		"O(N) bytes of the value", "Creates a key from what DUMP answered.", restore).dangerous().
 		differs("IDLETIME and FREQ are checked and then ignored: neither is kept."),

@@ -67,7 +67,7 @@ var stringCommands = []*Command{
 		"INCRBYFLOAT key increment",
 		"O(1)", "Adds a floating point number to the number stored at a key.", incrByFloat),
 	{Spec: command.Spec{
-		Name: "LCS", Group: "string", Since: "7.0.0", Arity: -3, Flags: command.ReadOnly, ACL: []string{"string"},
+		Name: "LCS", Group: "string", Since: "7.0.0", Arity: -3, Flags: command.ReadOnly | command.Heavy, ACL: []string{"string"},
 		Syntax:     "LCS key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]",
 		Complexity: "O(N*M) bytes of the two strings",
 		Summary:    "Finds the longest sequence of bytes that occurs, with gaps, in both of two strings.",

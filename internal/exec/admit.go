@@ -147,6 +147,9 @@ func (x *Executor) slow(s *Session, d time.Duration) {
 	}
 }
 
+// Now is when the session's last command ended, or its batch began.
+func (s *Session) Now() time.Time { return s.timer.last }
+
 // Tick tells the session that a new batch of commands begins now.
 func (s *Session) Tick(now time.Time) {
 	s.timer.last = now

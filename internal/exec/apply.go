@@ -60,10 +60,10 @@ func (a *Applier) Apply(units []Unit) error {
 	s := a.s
 	s.Tick(time.Now())
 	s.x.latch.RLock()
-	t := s.txn()
+	t := s.own.txn()
 	t.Reset()
 	defer func() {
-		s.held.Release()
+		s.own.held.Release()
 		s.x.latch.RUnlock()
 	}()
 	done := 0 // units[:done] are committed
@@ -78,14 +78,15 @@ func (a *Applier) Apply(units []Unit) error {
 			s.x.touch(t)
 		}
 		done = n
-		s.held.Release()
+		s.own.held.Release()
+		t = s.own.txn()
 		t.Reset()
 		return err
 	}
 	for i := range units {
 		u := &units[i]
 		exclusive := a.wants(u)
-		if exclusive || !s.held.TryAcquire(s.want) {
+		if exclusive || !s.own.held.TryAcquire(s.want) {
 			if err := commit(i); err != nil {
 				return err
 			}
@@ -93,7 +94,7 @@ func (a *Applier) Apply(units []Unit) error {
 				s.x.latch.RUnlock()
 				s.x.latch.Lock()
 			} else {
-				s.held.Acquire(s.want)
+				s.own.held.Acquire(s.want)
 			}
 		}
 		err := a.runUnit(t, u)
@@ -108,7 +109,7 @@ func (a *Applier) Apply(units []Unit) error {
 			return err
 		}
 		a.Units++
-		if t.Size() > applyBytes || s.held.Len() > applyLocks {
+		if t.Size() > applyBytes || s.own.held.Len() > applyLocks {
 			if err := commit(i + 1); err != nil {
 				return err
 			}
@@ -196,30 +197,29 @@ func (x *Executor) Expire(ctx context.Context, s *Session, limit int) (int, erro
 	s.Tick(now)
 	for _, k := range due {
 		s.want = append(s.want[:0], keyspace.Want{Lock: keyspace.LockOf(k.User)})
-		if s.open && !s.held.TryAcquire(s.want) {
-			s.commitOpen()
+		r := s.r
+		if r.open && !r.held.TryAcquire(s.want) {
+			r.Commit()
 		}
-		if !s.open {
+		if !r.open {
 			x.latch.RLock()
 			if !x.Role().Writable || x.Parked() { // see Session.enter
 				x.latch.RUnlock()
 				return 0, nil
 			}
-			s.txn().Reset()
-			s.open, s.wrote, s.keyed, s.first = true, 0, true, 0
-			s.held.Acquire(s.want)
+			r.begin()
+			r.held.Acquire(s.want)
 		}
-		s.tx.Begin(keyspace.ModeWrite, k.DB, now.UnixMilli())
-		if _, err := s.tx.Lookup(k.User); err != nil {
+		r.tx.Begin(keyspace.ModeWrite, k.DB, now.UnixMilli())
+		if _, err := r.tx.Lookup(k.User); err != nil {
 			s.commitOpen()
 			return 0, err
 		}
-		if s.wrote++; s.wrote >= maxJoined {
-			s.commitOpen()
+		if r.wrote++; r.full() {
+			r.Commit()
 		}
 	}
 	s.commitOpen()
-	s.marks = s.marks[:0]
 	x.Stats.ExpireCycles.Add(1)
 	return len(due), ctx.Err()
 }

@@ -21,6 +21,21 @@ type (
 // commandPauseExempt are the commands that a pause never holds back.
 const commandPauseExempt = command.Admin | command.NoAuth
 
+// inline reports whether a command may be run by an event loop, among those of other connections: it is one of
+// the data commands that need no more than their own keys, or about nothing but its connection.
+func inline(cmd *commands.Command) bool {
+	const never = command.Exclusive | command.WholeSpace | command.Blocking | command.Admin | command.NoScript |
+		command.NoAuth | command.MayReplicate | command.PubSub | command.Heavy
+	const plain = command.Fast | command.Session
+	f := cmd.Flags
+	return f&never == 0 && len(cmd.Sub) == 0 && (f&(command.Write|command.ReadOnly) != 0 || f&plain == plain)
+}
+
+const (
+	keyedRead  = command.ReadOnly
+	keyedWrite = command.Write
+)
+
 func writes(cmd *commands.Command) bool {
 	return cmd.Flags&(command.Write|command.MayReplicate|command.Exclusive) != 0
 }
@@ -212,7 +227,7 @@ func (x *Executor) AppendRaw(stream []byte) (replog.Offset, error) {
 	if role := x.Role(); !role.Writable || x.leaseOver() {
 		return 0, replog.ErrReignOver
 	}
-	t := s.txn()
+	t := s.own.txn()
 	t.Reset()
 	t.EffectRaw(stream)
 	return x.commit.submit(t)

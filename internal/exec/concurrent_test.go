@@ -2,6 +2,7 @@ package exec
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -164,7 +165,7 @@ func TestEverythingAtOnce(t *testing.T) {
 		func() { g.follow(); g.lead() },
 		func() { g.x.ParkFor(time.Minute); g.x.Unpark() },
 		func() { g.x.Pause(time.Now().Add(time.Minute), true); g.x.Pause(time.Time{}, false) },
-		func() { _ = g.engine.Flush() },
+		func() { _ = errors.Join(g.store.Drain(), g.engine.Flush()) },
 		func() { _, _ = g.store.Reclaim(context.Background(), 50) },
 		func() { _, _ = g.x.AppendRaw([]byte("*1\r\n$4\r\nPING\r\n")) },
 		func() {

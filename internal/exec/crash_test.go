@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -202,7 +203,7 @@ func crashUnderLoad(t *testing.T, g *gate, rng *rand.Rand) (*storage.Mem, []pled
 					t.Error(err)
 				}
 			case 1:
-				if err := g.engine.Flush(); err != nil {
+				if err := errors.Join(g.store.Drain(), g.engine.Flush()); err != nil {
 					t.Error(err)
 				}
 			case 2:

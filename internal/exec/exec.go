@@ -1,10 +1,10 @@
 // Package exec is the single gate through which commands reach data: admit -> latch and key locks -> run ->
 // commit -> reply. Clients' commands, the replication stream and recovery all pass it.
 //
-// A Session is the gate's state for one connection and belongs to its goroutine. It keeps a transaction
-// open over the write commands of a pipeline: each further command joins if its key locks can be had without
-// waiting; otherwise what there is commits first. Flush commits, waits for the durability asked for, and
-// only then may replies leave.
+// A Session is the gate's state for one connection and belongs to the goroutine that works on it. A Round is a
+// transaction that stays open over the write commands of a pipeline, or of all connections that an event loop
+// serves in one turn: each further command joins if its key locks can be had without waiting; otherwise what
+// there is commits first. Flush commits, waits for the durability asked for, and only then may replies leave.
 //
 // Lock order: store latch, key locks ascending, commit leadership (commit.mu, then the log's own), hot
 // cache shard. The latch is held shared while a write transaction is open or a command reads, exclusively
@@ -16,6 +16,7 @@ package exec
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -210,17 +211,20 @@ type Session struct {
 	Client *commands.Client
 	Out    resp.Writer
 
-	tx    *keyspace.Txn
-	open  bool // a write transaction is open: latch held shared
-	wrote int  // commands in it
-	keyed bool // one of them writes keys, and does not only publish
-	first int  // its first mark
-	from  int  // where in Out the reply of the command being run begins
-	held  keyspace.Held
-	call  commands.Call
-	refs  []command.KeyRef
-	want  []keyspace.Want
-	ctx   context.Context
+	// r is the transaction in which commands take part: the session's own, or one shared by Share.
+	r   *Round
+	own Round
+	// joined: commands of this session are in r's open transaction. keyed: one of them writes keys, and does not
+	// only publish. first is the number of their first mark.
+	joined, keyed bool
+	first         int
+
+	from int  // where in Out the reply of the command being run begins
+	cold bool // the command needed more than what is in memory: see TryDo
+	call commands.Call
+	refs []command.KeyRef
+	want []keyspace.Want
+	ctx  context.Context
 
 	marks   []mark
 	waitEnd replog.Offset // replies wait for the log up to here
@@ -243,7 +247,8 @@ type mark struct {
 // NewSession makes the gate's side of a connection. ctx ends with the connection.
 func (x *Executor) NewSession(ctx context.Context, c *commands.Client) *Session {
 	s := &Session{x: x, Client: c, ctx: ctx}
-	s.held.Init(x.locks)
+	s.own.init(x)
+	s.r = &s.own
 	s.Out.Proto = 2
 	c.MultiLen = -1
 	s.call.Client, s.call.Node, s.call.Out, s.call.Ctx = c, x.Node, &s.Out, ctx
@@ -251,7 +256,7 @@ func (x *Executor) NewSession(ctx context.Context, c *commands.Client) *Session 
 }
 
 // Busy reports whether the session keeps state between commands that Flush has not ended.
-func (s *Session) Busy() bool { return s.open || len(s.marks) > 0 }
+func (s *Session) Busy() bool { return s.joined || len(s.marks) > 0 }
 
 // Close ends the session: watches are dropped, an open transaction commits.
 func (s *Session) Close() {
@@ -260,28 +265,8 @@ func (s *Session) Close() {
 	s.release()
 }
 
-// release gives the transaction's memory back between bursts.
-func (s *Session) release() {
-	if s.tx != nil && !s.open {
-		s.tx.Reset()
-		txnPool.Put(s.tx)
-		s.tx = nil
-	}
-}
-
-var txnPool sync.Pool
-
-func (s *Session) txn() *keyspace.Txn {
-	// Another store may have come into service since the last command.
-	if s.tx == nil || !s.tx.Of(s.x.Store()) {
-		if t, ok := txnPool.Get().(*keyspace.Txn); ok && t.Of(s.x.Store()) {
-			s.tx = t
-		} else {
-			s.tx = s.x.Store().NewTxn()
-		}
-	}
-	return s.tx
-}
+// release gives the memory of the session's own transaction back between bursts.
+func (s *Session) release() { s.own.Release() }
 
 // Do runs one command and appends its reply to Out. The arguments are views that need to live only during
 // the call. It may block; replies of earlier commands must not be sent before Flush.
@@ -406,87 +391,81 @@ func (s *Session) dispatch(cmd *commands.Command, args [][]byte) {
 	}
 }
 
-// runRead runs a command that reads keys: under their locks, shared. Inside an open transaction it sees
-// that transaction's changes. It deletes no key that is past its deadline, for it may share the key's lock.
-// What WATCH is told of begins with the watch, so earlier changes of its own pipeline commit first.
+// runRead runs a command that reads keys: under their locks, shared. Beside an open transaction it sees that
+// transaction's changes of the keys that it has locked. It deletes no key that is past its deadline, for it may
+// share the key's lock. What WATCH is told of begins with the watch, so earlier changes of its own pipeline
+// commit first.
 func (s *Session) runRead(cmd *commands.Command, args [][]byte) {
-	whole := cmd.Flags&command.WholeSpace != 0
+	r := s.r
 	s.wants(cmd, args, true)
-	if s.open && (whole || cmd.Name == "WATCH" || !s.held.TryAcquire(s.want)) {
-		s.commitOpen()
+	if r.open && (cmd.Flags&command.WholeSpace != 0 || cmd.Name == "WATCH") {
+		r.Commit()
 	}
-	if s.open {
-		s.tx.Begin(keyspace.ModeRead, s.Client.DB, s.timer.nowMillis())
+	n := r.held.Len()
+	if r.open && !r.held.TryAcquire(s.want) {
+		r.Commit()
+		n = 0
+	}
+	if r.open {
+		// What the transaction has changed may still not come to be; all else is as it is.
+		dirty := r.held.Len()-n < len(s.want)
+		r.tx.Begin(keyspace.ModeRead, s.Client.DB, s.timer.nowMillis())
 		from := len(s.Out.Buf)
 		s.invoke(cmd, args)
-		s.marks = append(s.marks, mark{from, len(s.Out.Buf), true})
+		r.held.ReleaseTo(n)
+		if dirty {
+			r.join(s)
+			s.marks = append(s.marks, mark{from, len(s.Out.Buf), true})
+		}
 		return
 	}
 	s.x.latch.RLock()
-	s.held.Acquire(s.want)
-	t := s.txn()
+	r.held.Acquire(s.want)
+	t := r.txn()
 	t.Reset()
 	t.Begin(keyspace.ModeRead, s.Client.DB, s.timer.nowMillis())
 	s.invoke(cmd, args)
-	s.held.Release()
+	r.held.Release()
 	s.x.latch.RUnlock()
 }
 
 // runWrite joins the command to the open transaction, or opens one.
 func (s *Session) runWrite(cmd *commands.Command, args [][]byte) {
+	r := s.r
 	s.wants(cmd, args, false)
-	if s.open && !s.held.TryAcquire(s.want) {
-		s.commitOpen()
+	if r.open && !r.held.TryAcquire(s.want) {
+		r.Commit()
 	}
-	if !s.open {
+	if !r.open {
 		if !s.enter(cmd, false) {
 			return
 		}
-		if refusal := s.openWrite(cmd); refusal != "" {
+		if refusal := s.x.admitWrite(cmd); refusal != "" {
+			s.x.latch.RUnlock()
 			cmd.Stats.Rejected.Add(1)
 			s.fail(refusal)
 			return
 		}
-		s.held.Acquire(s.want)
+		r.begin()
+		r.held.Acquire(s.want)
 	} else if refusal := s.x.admitWrite(cmd); refusal != "" {
 		cmd.Stats.Rejected.Add(1)
 		s.fail(refusal)
 		return
 	}
-	t := s.tx
+	t := r.tx
 	t.Begin(keyspace.ModeWrite, s.Client.DB, s.timer.nowMillis())
 	from := len(s.Out.Buf)
 	m := t.Mark()
-	before := t.Changes()
-	s.invokeMarked(cmd, args, &m, before)
-	s.marks = append(s.marks, mark{from, len(s.Out.Buf), false})
-	s.wrote++
-	s.keyed = s.keyed || cmd.Flags&command.Write != 0
+	s.invokeMarked(cmd, args, &m, t.Changes())
+	s.wroteIn(cmd, from)
 	after := s.call.TakeAfter()
-	if s.wrote >= maxJoined || t.Size() >= maxJoinedBytes || len(after) > 0 {
-		s.commitOpen()
+	if r.full() || len(after) > 0 {
+		r.Commit()
 	}
 	for _, f := range after {
 		f()
 	}
-}
-
-// A pipeline's transaction is bounded in commands and bytes.
-const (
-	maxJoined      = 512
-	maxJoinedBytes = 512 << 10
-)
-
-// openWrite begins a transaction: the latch is held shared from here to its commit, or given back with the
-// refusal. REQUIRES: latch held shared.
-func (s *Session) openWrite(cmd *commands.Command) commands.Error {
-	if refusal := s.x.admitWrite(cmd); refusal != "" {
-		s.x.latch.RUnlock()
-		return refusal
-	}
-	s.txn().Reset()
-	s.open, s.wrote, s.keyed, s.first = true, 0, false, len(s.marks)
-	return ""
 }
 
 // runExclusive runs a command that changes databases as a whole.
@@ -495,19 +474,20 @@ func (s *Session) runExclusive(cmd *commands.Command, args [][]byte) {
 	if !s.enter(cmd, true) {
 		return
 	}
+	reign := s.x.ended.Load()
 	if refusal := s.x.admitWrite(cmd); refusal != "" {
 		s.x.latch.Unlock()
 		cmd.Stats.Rejected.Add(1)
 		s.fail(refusal)
 		return
 	}
-	t := s.txn()
+	t := s.r.txn()
 	t.Reset()
 	t.Begin(keyspace.ModeWrite, s.Client.DB, s.timer.nowMillis())
 	from := len(s.Out.Buf)
 	m := t.Mark()
 	s.invokeMarked(cmd, args, &m, 0)
-	err := s.commitTxn(t, true)
+	err := s.commitAlone(t, true, reign)
 	s.x.latch.Unlock()
 	s.marks = append(s.marks, mark{from, len(s.Out.Buf), false})
 	if err != nil {
@@ -565,10 +545,10 @@ func (s *Session) wants(cmd *commands.Command, args [][]byte, readOnly bool) {
 // invoke runs a reading command.
 func (s *Session) invoke(cmd *commands.Command, args [][]byte) {
 	s.call.Reset()
-	s.call.Tx, s.call.Args, s.call.Cmd = s.tx, args, cmd
-	s.tx.CountLookups()
+	s.call.Tx, s.call.Args, s.call.Cmd = s.r.tx, args, cmd
+	s.r.tx.CountLookups()
 	s.run(cmd, nil)
-	if hits, misses := s.tx.Lookups(); hits+misses > 0 {
+	if hits, misses := s.r.tx.Lookups(); hits+misses > 0 && !s.cold {
 		s.x.Stats.Hits.Add(hits)
 		s.x.Stats.Misses.Add(misses)
 	}
@@ -578,17 +558,17 @@ func (s *Session) invoke(cmd *commands.Command, args [][]byte) {
 // and logged nothing, it is logged as it was sent.
 func (s *Session) invokeMarked(cmd *commands.Command, args [][]byte, m *keyspace.Mark, before int64) {
 	s.call.Reset()
-	s.call.Tx, s.call.Args, s.call.Cmd = s.tx, args, cmd
-	bytes := s.tx.EffectBytes()
-	expired, expiredBytes := s.tx.Expirations()
+	s.call.Tx, s.call.Args, s.call.Cmd = s.r.tx, args, cmd
+	bytes := s.r.tx.EffectBytes()
+	expired, expiredBytes := s.r.tx.Expirations()
 	if !s.run(cmd, m) {
 		return
 	}
-	moreExpired, moreBytes := s.tx.Expirations()
-	changed := s.tx.Changes()-before > moreExpired-expired
-	logged := int64(s.tx.EffectBytes()-bytes) > moreBytes-expiredBytes
+	moreExpired, moreBytes := s.r.tx.Expirations()
+	changed := s.r.tx.Changes()-before > moreExpired-expired
+	logged := int64(s.r.tx.EffectBytes()-bytes) > moreBytes-expiredBytes
 	if changed && !logged && s.call.Propagates() {
-		s.tx.Effect(args...)
+		s.r.tx.Effect(args...)
 	}
 }
 
@@ -599,7 +579,11 @@ func (s *Session) run(cmd *commands.Command, m *keyspace.Mark) bool {
 	if err != nil {
 		s.Out.Buf = s.Out.Buf[:min(from, len(s.Out.Buf))] // EXEC may have sent the replies before it
 		if m != nil {
-			s.tx.Rollback(m)
+			s.r.tx.Rollback(m)
+		}
+		if errors.Is(err, keyspace.ErrCold) {
+			s.cold = true
+			return false
 		}
 		reply, known := err.(commands.Error)
 		if !known {
@@ -654,9 +638,9 @@ func (x *Executor) View(db int, key []byte, f func(t *keyspace.Txn) error) error
 	defer s.Close()
 	x.latch.RLock()
 	defer x.latch.RUnlock()
-	s.held.Acquire([]keyspace.Want{{Lock: keyspace.LockOf(key), Shared: true}})
-	defer s.held.Release()
-	t := s.txn()
+	s.own.held.Acquire([]keyspace.Want{{Lock: keyspace.LockOf(key), Shared: true}})
+	defer s.own.held.Release()
+	t := s.own.txn()
 	t.Reset()
 	t.Begin(keyspace.ModeRead, db, time.Now().UnixMilli())
 	return f(t)

@@ -151,7 +151,7 @@ func TestEngineNeverAhead(t *testing.T) {
 				c.batch(fmt.Sprintf("SET k%d v", i), "HSET h f v g w", "DEL k1")
 				if i%10 == 9 {
 					flushing.Go(func() {
-						if err := g.engine.Flush(); err != nil {
+						if err := errors.Join(g.store.Drain(), g.engine.Flush()); err != nil {
 							t.Error(err)
 						}
 					})

@@ -113,7 +113,7 @@ func openGate(tb testing.TB, mem *storage.Mem, opt gateOptions) (*gate, error) {
 		return nil, errors.Join(err, g.log.Close())
 	}
 	g.store, err = keyspace.Open(g.engine, keyspace.Options{Databases: testDatabases, CacheBytes: 4 << 20,
-		StartOffset: int64(g.log.Start())})
+		StartOffset: int64(g.log.Start()), Defer: true})
 	if err != nil {
 		return nil, errors.Join(err, g.engine.CloseUnflushed(), g.log.Close())
 	}
@@ -180,8 +180,7 @@ func (g *gate) follow() {
 func (g *gate) close() {
 	if !g.closed {
 		g.closed = true
-		_ = g.engine.CloseUnflushed()
-		_ = g.log.Close()
+		_ = errors.Join(g.store.Close(false), g.engine.CloseUnflushed(), g.log.Close())
 	}
 }
 

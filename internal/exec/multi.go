@@ -128,8 +128,8 @@ func (s *Session) Exec() error {
 		return nil
 	}
 	defer s.leave(m.exclusive)
-	s.held.Acquire(want)
-	defer s.held.Release()
+	s.r.held.Acquire(want)
+	defer s.r.held.Release()
 	if s.watch.dirty.Load() || s.watchExpired() {
 		s.Out.NullArray()
 		return nil
@@ -144,9 +144,9 @@ func (s *Session) execQueue(m *multiState) error {
 			return commands.Error(resp.ExecAborted(string(refusal)))
 		}
 	}
-	t := s.txn()
+	t := s.r.txn()
 	t.Reset()
-	from := len(s.Out.Buf)
+	from, reign := len(s.Out.Buf), x.ended.Load()
 	writable, keyed := x.Role().Writable, false
 	outer := s.call
 	s.Out.Array(len(m.queue))
@@ -173,7 +173,7 @@ func (s *Session) execQueue(m *multiState) error {
 		return nil
 	}
 	t.Frame()
-	err := s.commitTxn(t, keyed)
+	err := s.commitAlone(t, keyed, reign)
 	if err != nil {
 		s.Out.Buf = s.Out.Buf[:from]
 		return x.replyFor(err)

@@ -252,7 +252,7 @@ func TestReplyModes(t *testing.T) {
 	big := "SET big " + strings.Repeat("x", maxJoinedBytes)
 	c.Do(words("SET a 3"))
 	c.Do(words(big))
-	if c.open {
+	if c.r.open {
 		t.Fatal("the transaction is still open")
 	}
 	c.Do(words("CLIENT REPLY SKIP"))

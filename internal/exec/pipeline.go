@@ -3,7 +3,6 @@ package exec
 import (
 	"context"
 	"errors"
-	"slices"
 	"syscall"
 	"time"
 
@@ -14,46 +13,21 @@ import (
 	"haypile/internal/resp"
 )
 
-// commitOpen commits the open transaction, if there is one. Its commands' replies become errors if that
-// fails.
-func (s *Session) commitOpen() {
-	if !s.open {
-		return
-	}
-	err := s.commitTxn(s.tx, s.keyed)
-	s.open, s.wrote = false, 0
-	s.held.Release()
-	s.x.latch.RUnlock()
-	// CLIENT REPLY may have taken marks away.
-	s.first = min(s.first, len(s.marks))
-	if err != nil {
-		s.failMarks(s.first, err)
-		return
-	}
-	tail := slices.DeleteFunc(s.marks[s.first:], func(m mark) bool { return m.read })
-	s.marks = s.marks[:s.first+len(tail)]
-}
+// commitOpen commits the open transaction, if there is one.
+func (s *Session) commitOpen() { s.r.Commit() }
 
-// commitTxn commits t and, while its locks are held, settles cache and watchers. The replies wait for
-// durability if t comes of commands that write keys; a message promises nothing.
-func (s *Session) commitTxn(t *keyspace.Txn, keyed bool) error {
-	x := s.x
-	if keyed && x.strict() && !s.strict {
-		// A write that appended nothing still promises what it saw: it waits for the log's end.
-		s.strict, s.reign = true, x.ended.Load()
+// commitAlone commits a transaction that is no round: of a command that holds the latch itself. reign is
+// Executor.ended from before. The replies wait for durability if t comes of commands that write keys; a
+// message promises nothing.
+func (s *Session) commitAlone(t *keyspace.Txn, keyed bool, reign uint64) error {
+	if keyed && s.x.strict() {
+		s.promise(reign)
 	}
-	if t.Empty() {
-		s.waitEnd = max(s.waitEnd, x.Log().End())
-		return nil
+	end, err := s.x.commitTxn(t)
+	if err == nil {
+		s.waitEnd = max(s.waitEnd, end)
 	}
-	end, err := x.commit.submit(t)
-	if err != nil {
-		return err
-	}
-	x.Store().Settle(t)
-	x.touch(t)
-	s.waitEnd = max(s.waitEnd, end)
-	return nil
+	return err
 }
 
 // strict reports whether replies to writes wait for more than write(2).

@@ -190,6 +190,7 @@ const (
 // look reads a key as it is now. REQUIRES: its lock, or the latch exclusively.
 func (x *Executor) look(k watchKey) presence {
 	t := x.Store().NewTxn()
+	defer t.Done()
 	t.Begin(keyspace.ModeRead, k.db, time.Now().UnixMilli())
 	switch e, err := t.Lookup([]byte(k.key)); {
 	case err == nil && !e.Found && e.Meta.Deadline != 0:
@@ -216,7 +217,7 @@ func (s *Session) watchExpired() bool {
 	if len(s.watch.keys) == 0 {
 		return false
 	}
-	t := s.txn()
+	t := s.r.txn()
 	t.Reset()
 	for _, k := range s.watch.keys {
 		t.Begin(keyspace.ModeRead, k.db, s.timer.nowMillis())

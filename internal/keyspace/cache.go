@@ -16,14 +16,19 @@ import (
 //
 // Eviction is first in, first out with one second chance: an entry that was read since it was written or
 // last spared moves to the front again, at most sparesPerPut times a put, so that a put costs O(1).
+//
+// The rings lie outside the Go heap, where their size would let as much garbage pile up, and mostly on huge pages,
+// as nearly every look-up goes to another page. What was never used costs no memory.
 type rowCache struct {
 	shards [cacheShards]cacheShard
+	region *region
 	hits   atomic.Int64
 	misses atomic.Int64
 }
 
 const (
-	cacheShards  = 64
+	cacheShards  = 1 << cacheBits
+	cacheBits    = 5
 	sparesPerPut = 4
 	// Layout of an entry in the ring; entries are multiples of 8 bytes and never wrap.
 	//	u32 size of the entry | u16 key length | u8 flags | u8 0 | u32 value length | u64 hash at 12.. | key | value
@@ -32,7 +37,6 @@ const (
 	flagAbsent  = 2
 	flagRead    = 4
 	flagFiller  = 8
-	minRing     = 64 << 10
 	indexMin    = 1024
 	tagShift    = 32
 	positionMax = 1<<32 - 1
@@ -42,8 +46,8 @@ type cacheShard struct {
 	mu struct {
 		sync.Mutex
 		ring []byte
-		// limit is the size to which ring may grow.
-		limit int
+		// limit is the size of the ring; top how much of it was ever used.
+		limit, top int
 		// tail is the oldest entry, head where the next goes; used counts the bytes between.
 		tail, head, used int
 		// index is a power of two long; a slot holds hash bits above position/8+1, or 0.
@@ -60,19 +64,24 @@ func newRowCache(budget int64) *rowCache {
 	return c
 }
 
-// resize sets a new budget; shrinking drops the contents of the shards that are too large.
+// resize sets a new budget and drops the contents.
 func (c *rowCache) resize(budget int64) {
 	per := max(0, int(budget/cacheShards))
-	per = min(per, positionMax)
+	per = min(per, positionMax) * 4 / 5 &^ (pageBytes - 1) // the rest pays for the index
+	old := c.region
+	c.region = newRegion(per * cacheShards)
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
-		s.mu.limit = per * 4 / 5 &^ 7 // the rest pays for the index
-		if len(s.mu.ring) > s.mu.limit {
-			s.clearLocked()
+		s.clearLocked()
+		s.mu.ring, s.mu.limit = nil, 0
+		if c.region != nil {
+			s.mu.ring, s.mu.limit = c.region.bytes[i*per:(i+1)*per:(i+1)*per], per
+			adviseHuge(s.mu.ring)
 		}
 		s.mu.Unlock()
 	}
+	old.free()
 }
 
 // clear drops everything.
@@ -81,17 +90,21 @@ func (c *rowCache) clear() {
 		s := &c.shards[i]
 		s.mu.Lock()
 		s.clearLocked()
+		discard(s.mu.ring)
 		s.mu.Unlock()
 	}
 }
 
+// free gives the memory back. REQUIRES: nobody uses the cache any more, nor will.
+func (c *rowCache) free() { c.resize(0) }
+
 func (s *cacheShard) clearLocked() {
 	m := &s.mu
-	m.ring, m.index = nil, nil
-	m.tail, m.head, m.used, m.count = 0, 0, 0, 0
+	m.index = nil
+	m.tail, m.head, m.used, m.count, m.top = 0, 0, 0, 0, 0
 }
 
-func (c *rowCache) shard(hash uint64) *cacheShard { return &c.shards[hash>>58] }
+func (c *rowCache) shard(hash uint64) *cacheShard { return &c.shards[hash>>(64-cacheBits)] }
 
 // get appends the cached value of a row to dst. known is false if the cache can't tell; present says
 // whether the row exists.
@@ -293,7 +306,7 @@ func (s *cacheShard) spareLocked(at, size int, hash uint64) {
 	s.insertLocked(hash, to)
 }
 
-// gapLocked takes need free bytes at the head, growing the ring or wrapping round, without evicting.
+// gapLocked takes need free bytes at the head, perhaps wrapping round, without evicting.
 func (s *cacheShard) gapLocked(need int) int {
 	m := &s.mu
 	if m.used == 0 {
@@ -304,11 +317,7 @@ func (s *cacheShard) gapLocked(need int) int {
 		free = m.tail - m.head
 	}
 	if free < need && m.head >= m.tail && (m.head > m.tail || m.used == 0) {
-		switch {
-		case len(m.ring) < m.limit && m.head+need <= m.limit:
-			s.growRingLocked(m.head + need)
-			free = len(m.ring) - m.head
-		case m.tail >= need && m.used > 0:
+		if m.tail >= need && m.used > 0 {
 			// Fill the end with a dead entry and go on at the start.
 			if free > 0 {
 				e := m.ring[m.head:]
@@ -327,18 +336,11 @@ func (s *cacheShard) gapLocked(need int) int {
 	at := m.head
 	m.head += need
 	m.used += need
+	m.top = max(m.top, m.head)
 	if m.head == len(m.ring) && m.tail > 0 {
 		m.head = 0
 	}
 	return at
-}
-
-func (s *cacheShard) growRingLocked(need int) {
-	m := &s.mu
-	size := max(minRing, len(m.ring)*2, need)
-	ring := make([]byte, min(size, m.limit))
-	copy(ring, m.ring[:m.head])
-	m.ring = ring
 }
 
 // bytes is the memory held.
@@ -346,7 +348,7 @@ func (c *rowCache) bytes() (n int64) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
-		n += int64(len(s.mu.ring) + 8*len(s.mu.index))
+		n += int64(s.mu.top + 8*len(s.mu.index))
 		s.mu.Unlock()
 	}
 	return n

@@ -153,6 +153,12 @@ func (t *Txn) copyElements(from encoding.Space, old *encoding.Meta, dst *Entry, 
 
 // scan walks rows of [lower, upper) as the transaction sees them. Rows that f writes are not visited.
 func (t *Txn) scan(lower, upper []byte, f func(k, v []byte) (more bool)) error {
+	if t.hot {
+		return ErrCold
+	}
+	if err := t.store.Drain(); err != nil {
+		return err
+	}
 	var own []*row
 	for i := range t.rows.rows {
 		r := &t.rows.rows[i]

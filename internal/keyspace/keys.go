@@ -32,6 +32,9 @@ func (t *Txn) ScanKeys(db int, n slot.Slot, hash uint64, f func(*FoundKey) (more
 		}
 	}
 	sort.Slice(own, func(i, j int) bool { return bytes.Compare(own[i].key, own[j].key) < 0 })
+	if err := t.store.Drain(); err != nil {
+		return err
+	}
 	return scanKeys(t.store.engine, sp, lower, upper, own, func(k *FoundKey) bool {
 		if d := k.Meta.Deadline; d != 0 && d <= t.now && t.mode != ModeApply {
 			return true
@@ -134,6 +137,9 @@ type Snapshot struct {
 
 // Snapshot takes one; Close it.
 func (s *Store) Snapshot() (*Snapshot, error) {
+	if err := s.Drain(); err != nil {
+		return nil, err
+	}
 	// Counted first: what this snapshot can see is not cut out while it is open.
 	s.snapshots.Add(1)
 	snap := &Snapshot{store: s, snap: s.engine.Snapshot()}
@@ -203,6 +209,9 @@ func (s *Store) Due(now int64, limit int) ([]DueKey, error) {
 	for db := range s.dbs {
 		if s.dbs[db].expires.Load() == 0 {
 			continue
+		}
+		if err := s.Drain(); err != nil {
+			return nil, err
 		}
 		sp := s.dbs[db].space()
 		lower := encoding.AppendSpace(nil, encoding.TableExpiry, sp)

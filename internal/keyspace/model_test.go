@@ -2,6 +2,7 @@ package keyspace
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -44,9 +45,11 @@ type modelTest struct {
 	engine *storage.Engine
 	store  *Store
 	cache  int64
-	now    int64
-	offset int64
-	state  model
+	// deferred: see Options.Defer.
+	deferred bool
+	now      int64
+	offset   int64
+	state    model
 	// history is the state at each offset since the last crash.
 	history map[int64]model
 }
@@ -67,6 +70,7 @@ func openStore(t *testing.T, mem *storage.Mem, cache int64) (*storage.Engine, *S
 
 func (m *modelTest) open() {
 	m.engine, m.store = openStore(m.t, m.mem, m.cache)
+	m.store.opt.Defer = m.deferred
 	m.offset = m.store.Applied()
 }
 
@@ -258,9 +262,10 @@ func (m *modelTest) transfer(tx *Txn, s model, e *Entry, v value, db int) {
 }
 
 // transaction runs a few steps, some of them rolled back, and applies them.
-func (m *modelTest) transaction(tx *Txn) {
+func (m *modelTest) transaction() {
 	m.now += m.rng.Int64N(20)
-	tx.Reset()
+	tx := m.store.NewTxn()
+	defer tx.Done()
 	tx.Begin(ModeWrite, m.rng.IntN(modelDBs), m.now)
 	s := m.state.clone()
 	for range m.rng.IntN(5) + 1 {
@@ -471,7 +476,7 @@ func (m *modelTest) crash() {
 		m.check(m.engine.Flush())
 	}
 	clone := m.mem.CrashClone(rand.New(rand.NewPCG(m.rng.Uint64(), 1)), []int{0, 50, 100}[m.rng.IntN(3)])
-	m.check(m.engine.CloseUnflushed())
+	m.check(errors.Join(m.store.Close(false), m.engine.CloseUnflushed()))
 	lost := m.offset
 	m.mem = clone
 	m.open()
@@ -488,17 +493,17 @@ func (m *modelTest) crash() {
 }
 
 func TestModel(t *testing.T) {
-	for seed, cache := range []int64{0, 4 << 20, 80 << 10 * cacheShards} {
-		t.Run(fmt.Sprintf("cache %d", cache), func(t *testing.T) {
+	for seed, cache := range []int64{0, 4 << 20, 80 << 10 * cacheShards, 0, 4 << 20, 80 << 10 * cacheShards} {
+		deferred := seed >= 3
+		t.Run(fmt.Sprintf("cache %d, deferred %v", cache, deferred), func(t *testing.T) {
 			m := &modelTest{t: t, rng: rand.New(rand.NewPCG(uint64(seed), 3)), mem: storage.NewMem(), cache: cache,
-				now: 1000}
+				now: 1000, deferred: deferred}
 			m.open()
 			defer func() { _ = m.engine.CloseUnflushed() }()
 			m.state = model{}.clone()
 			m.history = map[int64]model{m.offset: m.state}
-			tx := m.store.NewTxn()
 			for i := range 600 {
-				m.transaction(tx)
+				m.transaction()
 				switch {
 				case i%60 == 59:
 					m.verify()
@@ -510,7 +515,6 @@ func TestModel(t *testing.T) {
 					m.check(err)
 				case i%150 == 148:
 					m.crash()
-					tx = m.store.NewTxn()
 				}
 			}
 			m.crash()
@@ -519,6 +523,7 @@ func TestModel(t *testing.T) {
 				more, err = m.store.Reclaim(context.Background(), 1000)
 				m.check(err)
 			}
+			m.check(m.store.Drain())
 			m.check(m.engine.Flush())
 			_, err := m.store.Reclaim(context.Background(), 1000)
 			m.check(err)

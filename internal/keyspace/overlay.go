@@ -9,35 +9,48 @@ func rowHash(key []byte) uint64 { return xxhash.Sum64(key) }
 // views stay valid.
 type arena struct {
 	chunk []byte // len is what is used
-	spare []byte // first chunk, kept over resets
+	// kept are chunks that are used again after a reset; those before next are in use.
+	kept [][]byte
+	next int
+	used int // bytes of chunks that are full, and of pieces that have their own
 }
 
 const (
 	arenaFirst = 8 << 10
 	arenaChunk = 64 << 10
+	// arenaKept is how many chunks survive a reset.
+	arenaKept = 8
 )
 
 // take returns an empty slice with room for n bytes, for appending at most n.
 func (a *arena) take(n int) []byte {
 	if n > cap(a.chunk)-len(a.chunk) {
-		switch {
-		case n > arenaChunk/4:
+		if n > arenaChunk/4 || n > arenaFirst && a.next == 0 {
+			a.used += n
 			return make([]byte, 0, n)
-		case a.chunk == nil:
-			if a.spare == nil {
-				a.spare = make([]byte, 0, arenaFirst)
+		}
+		a.used += len(a.chunk)
+		if a.next == len(a.kept) {
+			size := arenaChunk
+			if a.next == 0 {
+				size = arenaFirst
 			}
-			a.chunk = a.spare
-			if n > cap(a.chunk) {
-				a.chunk = make([]byte, 0, arenaChunk)
+			c := make([]byte, 0, size)
+			if a.chunk = c; a.next < arenaKept {
+				a.kept = append(a.kept, c)
+				a.next++
 			}
-		default:
-			a.chunk = make([]byte, 0, arenaChunk)
+		} else {
+			a.chunk = a.kept[a.next]
+			a.next++
 		}
 	}
 	at := len(a.chunk)
 	return a.chunk[at:at:cap(a.chunk)]
 }
+
+// size is how many bytes are held, about.
+func (a *arena) size() int { return a.used + len(a.chunk) }
 
 // keep makes what was appended to the last slice taken permanent until reset.
 func (a *arena) keep(b []byte) []byte {
@@ -56,7 +69,7 @@ func (a *arena) copyOf(b []byte) []byte {
 	return a.keep(append(a.take(len(b)), b...))
 }
 
-func (a *arena) reset() { a.chunk = a.spare[:0:cap(a.spare)] }
+func (a *arena) reset() { a.chunk, a.next, a.used = nil, 0, 0 }
 
 // row is a pending change of one engine row.
 type row struct {
@@ -64,6 +77,8 @@ type row struct {
 	key  []byte
 	val  []byte
 	del  bool
+	// known: the row was there before, so the filter of absent rows has it.
+	known bool
 	// point rows are read by key and so belong into the hot cache; index rows do not.
 	point bool
 }
@@ -120,6 +135,7 @@ func (o *overlay) find(hash uint64, key []byte) int {
 // set records a change; key and val must live as long as the overlay.
 func (o *overlay) set(r row) {
 	if i := o.find(r.hash, r.key); i >= 0 {
+		r.known = o.rows[i].known // what was there before the transaction counts
 		o.undo = append(o.undo, undoRow{at: int32(i), old: o.rows[i]})
 		o.rows[i] = r
 		return

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"haypile/internal/encoding"
@@ -27,6 +28,9 @@ type Options struct {
 	CacheBytes int64
 	// StartOffset is the log offset of an empty store.
 	StartOffset int64
+	// Defer lets groups wait in memory until there are enough of them for the engine; Close is needed then.
+	// Without it the engine has a group when Apply returns.
+	Defer bool
 	// Watching is shared by the stores that follow one another on a node; nil: one of its own.
 	Watching *atomic.Int64
 }
@@ -43,6 +47,8 @@ type Store struct {
 	// Expired counts keys deleted because of their deadline.
 	Expired atomic.Int64
 
+	txns sync.Pool // of *Txn
+
 	// snapshots counts open snapshots: while there are any, no space is cut out of the engine, because that
 	// would take rows away from them too.
 	snapshots atomic.Int64
@@ -52,10 +58,11 @@ type Store struct {
 	applied   atomic.Int64
 	durable   atomic.Int64
 
-	// state and the buffers belong to the commit leader.
-	state  encoding.State
-	batch  *storage.Batch
-	rowBuf []byte
+	// state belongs to the commit leader.
+	state   encoding.State
+	opt     Options
+	pending pending
+	batch   *storage.Batch
 }
 
 // dbState is what readers see of a database.
@@ -69,7 +76,8 @@ func (d *dbState) space() encoding.Space { return encoding.Space(d.id.Load()) }
 // Open reads the state of the engine, or begins a new one in an empty engine.
 func Open(engine *storage.Engine, opt Options) (*Store, error) {
 	s := &Store{engine: engine, cache: newRowCache(opt.CacheBytes), filter: newRowFilter(opt.CacheBytes / 4),
-		batch: engine.NewBatch()}
+		batch: engine.NewBatch(), opt: opt}
+	s.pending.mu.room.L = &s.pending.mu
 	if s.Watching = opt.Watching; s.Watching == nil {
 		s.Watching = new(atomic.Int64)
 	}
@@ -137,6 +145,9 @@ func (s *Store) Counts(db int) (keys, expires int64) {
 	return s.dbs[db].keys.Load(), s.dbs[db].expires.Load()
 }
 
+// Crowded reports that a commit may soon have to wait for the engine.
+func (s *Store) Crowded() bool { return s.pending.crowded.Load() }
+
 // Applied is the log offset that the contents reflect; DB the database selected there (commit leader only).
 func (s *Store) Applied() int64 { return s.applied.Load() }
 
@@ -170,27 +181,21 @@ func (s *Store) newCollection() encoding.Collection {
 
 func (s *Store) newSpace() encoding.Space { return encoding.Space(s.nextSpace.Add(1) - 1) }
 
-// Apply makes a group of transactions visible, in order, as one engine batch that carries the log offset
-// and the database selected there. REQUIRES: commit leadership.
+// Apply makes a group of transactions visible, in order, with the log offset that they bring the state to and the
+// database selected there. The engine gets them as part of one batch that carries the offset, perhaps later and
+// with those of other groups. REQUIRES: commit leadership.
 func (s *Store) Apply(txns []*Txn, offset int64, db int) error {
-	b := s.batch
-	b.Reset()
 	for _, t := range txns {
-		for i := range t.rows.rows {
-			if r := &t.rows.rows[i]; r.del {
-				b.Delete(r.key)
-			} else {
-				b.Set(r.key, r.val)
-			}
-		}
 		s.addCounts(t)
 	}
 	s.state.Offset, s.state.DB = offset, uint32(db)
 	s.state.NextCollection = encoding.Collection(s.nextColl.Load())
 	s.state.NextSpace = encoding.Space(s.nextSpace.Load())
-	s.rowBuf = encoding.AppendState(s.rowBuf[:0], &s.state)
-	b.Set(encoding.StateRow, s.rowBuf)
-	if err := s.engine.Apply(b); err != nil {
+	err := s.push(txns)
+	if err == nil && !s.opt.Defer {
+		err = s.Drain()
+	}
+	if err != nil {
 		return err
 	}
 	for _, t := range txns {
@@ -242,7 +247,7 @@ func (s *Store) addCounts(t *Txn) {
 func (s *Store) Settle(t *Txn) {
 	for i := range t.rows.rows {
 		if r := &t.rows.rows[i]; r.point {
-			if !r.del {
+			if !r.del && !r.known {
 				s.filter.add(r.hash)
 			}
 			s.cache.put(r.hash, r.key, r.val, r.del)
@@ -275,6 +280,9 @@ func (t *Txn) Effects(f func(db int, stream []byte)) {
 // engine. It reports whether more is left. Background work: it takes no key locks, since nothing refers to
 // what it deletes.
 func (s *Store) Reclaim(ctx context.Context, limit int) (more bool, err error) {
+	if err := s.Drain(); err != nil {
+		return false, err
+	}
 	if err := s.exciseRetired(ctx); err != nil {
 		return false, err
 	}

@@ -1,7 +1,9 @@
 package keyspace
 
 import (
+	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"haypile/internal/encoding"
 	"haypile/internal/resp"
@@ -29,9 +31,11 @@ const (
 // Byte slices that a Txn returns live until Reset.
 type Txn struct {
 	store *Store
-	mode  Mode
-	db    int
-	now   int64
+	// refs counts who needs it: the owner, and the store until the engine has what it changed.
+	refs atomic.Int32
+	mode Mode
+	db   int
+	now  int64
 
 	mem     arena
 	rows    overlay
@@ -49,6 +53,8 @@ type Txn struct {
 	hits, misses int64
 	// commands counts the effects.
 	commands int
+	// hot: the engine is not asked; see HotOnly.
+	hot bool
 	// flushed are databases changed as a whole.
 	flushed, swapped []int
 }
@@ -71,12 +77,37 @@ type Touched struct {
 	Key []byte
 }
 
-// NewTxn makes a transaction of this store, to be used again and again.
-func (s *Store) NewTxn() *Txn { return &Txn{store: s} }
+// NewTxn lends a transaction of this store; Done gives it back.
+func (s *Store) NewTxn() *Txn {
+	t, ok := s.txns.Get().(*Txn)
+	if !ok {
+		t = &Txn{store: s}
+	}
+	t.refs.Store(1)
+	return t
+}
+
+// Done gives the transaction back. One that has been applied lives on until the engine has it: the owner may
+// still read it before Done, but must not change it.
+func (t *Txn) Done() {
+	if t.refs.Add(-1) == 0 {
+		t.Reset()
+		t.store.txns.Put(t)
+	}
+}
+
+// Applied reports that the store may still need the transaction as it is: another one must be used.
+func (t *Txn) Applied() bool { return t.refs.Load() > 1 }
 
 // Begin sets the rules for what follows: mode, database and the present time in Unix milliseconds. It may
 // be called again between the commands of a pipeline.
 func (t *Txn) Begin(mode Mode, db int, now int64) { t.mode, t.db, t.now = mode, db, now }
+
+// ErrCold is returned, under HotOnly, for what is not in memory.
+var ErrCold = errors.New("not in memory")
+
+// HotOnly makes reads fail with ErrCold where the engine would have to be asked, which may take a disk's time.
+func (t *Txn) HotOnly(on bool) { t.hot = on }
 
 // DB is the database selected.
 func (t *Txn) DB() int { return t.db }
@@ -285,6 +316,14 @@ func (t *Txn) read(hash uint64, key []byte) ([]byte, bool, error) {
 	if t.store.filter.absent(hash) {
 		return nil, false, nil
 	}
+	if v, present, known := t.store.pending.find(dst, hash, key); known {
+		v = t.mem.keep(v)
+		c.put(hash, key, v, !present)
+		return v, present, nil
+	}
+	if t.hot {
+		return nil, false, ErrCold
+	}
 	v, ok, err := t.store.engine.Get(dst, key)
 	if err != nil {
 		return nil, false, err
@@ -345,7 +384,7 @@ func (t *Txn) Put(e *Entry, m encoding.Meta) error {
 	}
 	t.count(e.space, keys, expires)
 	buf := t.mem.keep(encoding.AppendMeta(t.mem.take(len(m.Value)+keyRowMax), &m))
-	t.write(row{hash: e.rowHash, key: e.row, val: buf, point: true})
+	t.write(row{hash: e.rowHash, key: e.row, val: buf, point: true, known: e.physical})
 	if m.Type == encoding.String {
 		m.Value = buf[len(buf)-len(m.Value):]
 	}

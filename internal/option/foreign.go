@@ -9,7 +9,7 @@ import (
 // instead. A name that ends in * stands for all that begin so.
 var foreign = map[string]string{
 	"daemonize":                   "the node stays in the foreground: remove the line and use a supervisor",
-	"io-threads*":                 "all processors are used: remove the line",
+	"io-threads-do-reads":         "the event loops read, too: remove the line",
 	"always-show-logo":            "remove the line",
 	"set-proc-title":              "remove the line",
 	"proc-title-template":         "remove the line",

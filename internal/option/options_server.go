@@ -51,6 +51,13 @@ var (
 
 // Clients and limits.
 var (
+	IOThreads = intOption(Spec{
+		Name: "io-threads", Group: GroupClients, Default: "0", Min: 0, Max: 128, Immutable: true,
+		Help: "Event loops that serve the clients' connections: they read, run commands whose data is in " +
+			"memory, and write the replies. What may block runs beside them. 0: one for every two processors.",
+		DiffersFromRedis: "The loops run commands, too, and the default follows the machine.",
+	})
+
 	MaxClients = intOption(Spec{
 		Name: "maxclients", Group: GroupClients, Default: "10000", Min: 1, Max: math.MaxUint32,
 		Help: "Connections accepted at a time, those of replicas included. Further ones get an error and " +

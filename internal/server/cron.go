@@ -89,7 +89,7 @@ func (s *Server) trim(d pair) {
 	}
 	end := log.End()
 	if behind := int64(end) - durable; behind > s.cfg.Bytes(option.RecoveryBytes) {
-		if err := d.engine.AsyncFlush(); err != nil {
+		if err := errors.Join(d.data.Store.Drain(), d.engine.AsyncFlush()); err != nil {
 			s.log.Error("flushing the engine", "err", err)
 		}
 	}

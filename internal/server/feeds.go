@@ -47,6 +47,9 @@ func (s *Server) Checkpoint(ctx context.Context) (*replication.Checkpoint, error
 		return nil, errNotPrimary
 	}
 	dir := filepath.Join(s.dir.Path(), "checkpoint-"+strconv.FormatInt(checkpointSeq.Add(1), 10)+"-"+s.runID[:8])
+	if err := d.data.Store.Drain(); err != nil {
+		return nil, err
+	}
 	if err := d.engine.Checkpoint(dir); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}

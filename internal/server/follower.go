@@ -156,18 +156,22 @@ func (f *follower) Rewind(ctx context.Context, fork replog.Offset, _ *replicatio
 		}
 		s.data.lock()
 		defer s.data.unlock()
+		late := false
 		err := s.x.SetRole(func() (exec.Role, error) {
-			if err := p.engine.CloseUnflushed(); err != nil {
+			if err := p.closeUnflushed(); err != nil {
 				return exec.Role{}, err
 			}
-			if err := p.data.Log.Truncate(fork, rescue); err != nil {
-				s.fatal("rewind", err)
-			}
-			if err := s.saveLineage(s.role.lineage.WithCut(fork)); err != nil {
-				s.fatal("rewind", err)
-			}
 			if err := s.openEngine(&p); err != nil {
-				s.fatal("reopen the engine after a rewind", err)
+				s.fatal("reopen the engine for a rewind", err)
+			}
+			// A flush may have ended since the durable offset was looked at; from here on none does.
+			if late = replog.Offset(p.data.Store.Applied()) > fork; !late {
+				if err := p.data.Log.Truncate(fork, rescue); err != nil {
+					s.fatal("rewind", err)
+				}
+				if err := s.saveLineage(s.role.lineage.WithCut(fork)); err != nil {
+					s.fatal("rewind", err)
+				}
 			}
 			s.role.data = p
 			s.role.reign = p.data.Log.BeginReign()
@@ -185,7 +189,10 @@ func (f *follower) Rewind(ctx context.Context, fork replog.Offset, _ *replicatio
 			return err
 		}
 		s.fillFilter()
-		return s.x.SetRole(func() (exec.Role, error) { return s.replicaRole(), nil })
+		if err := s.x.SetRole(func() (exec.Role, error) { return s.replicaRole(), nil }); err != nil || !late {
+			return err
+		}
+		return replication.ErrFullSyncNeeded
 	})
 }
 
@@ -233,7 +240,7 @@ func (f *follower) Install(ctx context.Context, m replication.Meta) error {
 		}
 		if got := replog.Offset(next.data.Store.Applied()); got != m.Offset {
 			return errors.Join(fmt.Errorf("install a full sync: the files are at offset %d, not %d", got, m.Offset),
-				next.engine.CloseUnflushed(), log.Close())
+				next.closeUnflushed(), log.Close())
 		}
 		l := s.role.lineage
 		l.Role, l.Reigns = replog.RoleReplica, m.Upstream.Reigns
@@ -261,7 +268,7 @@ func (f *follower) Install(ctx context.Context, m replication.Meta) error {
 		s.feeds.DisconnectAll(replication.ErrDisconnected)
 		s.data.lock()
 		defer s.data.unlock()
-		errs := errors.Join(old.engine.CloseUnflushed(), old.data.Log.Close(), s.dir.RemoveOld())
+		errs := errors.Join(old.closeUnflushed(), old.data.Log.Close(), s.dir.RemoveOld())
 		if errs != nil {
 			s.log.Warn("removing the data that a full sync replaced", "err", errs)
 		}

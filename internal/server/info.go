@@ -121,7 +121,7 @@ func (s *Server) infoMemory(b *strings.Builder) {
 		block, memtable = em.CacheBytes, int64(em.MemtableBytes)
 		_, _, hot = d.data.Store.CacheStats()
 	}
-	used := int64(m.HeapAlloc) + block + memtable
+	used := int64(m.HeapAlloc) + hot + block + memtable
 	budget := option.CacheBudget(s.cfg.View(), s.opt.MachineBytes)
 	fmt.Fprintf(b, "used_memory:%d\r\nused_memory_human:%s\r\nused_memory_rss:%d\r\nused_memory_rss_human:%s\r\n"+
 		"used_memory_peak:%d\r\nused_memory_dataset:%d\r\ntotal_system_memory:%d\r\nmaxmemory:%d\r\nmaxmemory_policy:noeviction\r\n"+

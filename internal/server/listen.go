@@ -38,7 +38,7 @@ func (s *Server) accept(l net.Listener) {
 			_ = nc.Close()
 			continue
 		}
-		s.spawn(func() { s.serve(nc) })
+		s.serve(nc)
 	}
 }
 
@@ -58,22 +58,35 @@ func (s *Server) refuse(nc net.Conn) string {
 	return ""
 }
 
-// serve runs one connection to its end.
+// serve begins with a connection: one of an event loop, or one with a goroutine of its own.
 func (s *Server) serve(nc net.Conn) {
 	c := &commands.Client{Created: time.Now(), User: commands.DefaultUser,
 		Authenticated: s.cfg.String(option.RequirePass) == ""}
 	s.describe(c, nc)
 	k := session.New(s.ctx, nc, c, s.x, &s.hub, &s.sessions)
 	s.clients.Add(c)
+	if s.ctx.Err() != nil {
+		k.Kill() // Close may have looked for connections before this one was there
+	}
 	c.LastActive.Store(c.Created.UnixNano())
-	k.Serve()
-	if c.Monitor {
-		s.MonitorStop(c)
+	s.wg.Add(1)
+	ended := func() {
+		defer s.wg.Done()
+		if c.Monitor {
+			s.MonitorStop(c)
+		}
+		if c.Takeover != nil {
+			c.Takeover() // a replica's feed runs here in place of the session
+		}
+		s.clients.Remove(c)
 	}
-	if c.Takeover != nil {
-		c.Takeover() // a replica's feed runs here in place of the session
+	if s.loops.Add(k, ended) {
+		return
 	}
-	s.clients.Remove(c)
+	go func() {
+		k.Serve()
+		ended()
+	}()
 }
 
 func (s *Server) describe(c *commands.Client, nc net.Conn) {

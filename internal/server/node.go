@@ -152,7 +152,7 @@ func (n node) FlushEngine(ctx context.Context) error {
 	if d.engine == nil {
 		return commands.Error(resp.ErrLoading)
 	}
-	if err := d.engine.Flush(); err != nil {
+	if err := d.flush(); err != nil {
 		return err
 	}
 	_, err := d.data.Store.RefreshDurable()
@@ -176,7 +176,7 @@ func (n node) Compact(ctx context.Context) error {
 	if d.engine == nil {
 		return commands.Error(resp.ErrLoading)
 	}
-	if err := d.engine.Flush(); err != nil {
+	if err := d.flush(); err != nil {
 		return err
 	}
 	return d.engine.Compact(ctx, []byte{0}, []byte{0xff})

@@ -48,7 +48,7 @@ func (s *Server) openPair() error {
 	}
 	if applied := replog.Offset(p.data.Store.Applied()); applied > log.End() || applied < log.Start() {
 		return errors.Join(fmt.Errorf("engine in %s is at offset %d, but the log holds %d to %d: the two do not "+
-			"belong together or the log lost its end", path.Engine, applied, log.Start(), log.End()), p.engine.CloseUnflushed(), log.Close())
+			"belong together or the log lost its end", path.Engine, applied, log.Start(), log.End()), p.closeUnflushed(), log.Close())
 	}
 	s.role.data = p
 	s.x.SetData(p.data, p.data.Store.AppliedDB())
@@ -86,12 +86,26 @@ func (s *Server) openEngine(p *pair) error {
 	}
 	store, err := keyspace.Open(engine, keyspace.Options{
 		Databases: int(s.cfg.Int(option.Databases)), CacheBytes: hot, StartOffset: int64(log.Start()), Watching: &s.watching,
+		Defer: true,
 	})
 	if err != nil {
 		return errors.Join(err, engine.CloseUnflushed())
 	}
 	p.engine, p.data.Store = engine, store
 	return nil
+}
+
+// closeUnflushed closes the engine and forgets what is not durable, as a crash would.
+func (p *pair) closeUnflushed() error {
+	return errors.Join(p.data.Store.Close(false), p.engine.CloseUnflushed())
+}
+
+// flush makes all that is applied durable.
+func (p *pair) flush() error {
+	if err := p.data.Store.Drain(); err != nil {
+		return err
+	}
+	return p.engine.Flush()
 }
 
 func compressionName(v int) string {

@@ -22,6 +22,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -104,6 +105,7 @@ type Server struct {
 	lastSample sampler
 
 	listeners  []net.Listener
+	loops      *session.Loops
 	port       int
 	agentPort  int
 	ctx        context.Context
@@ -208,6 +210,13 @@ func (s *Server) Start() (err error) {
 		return fmt.Errorf("listen for metrics: %w", err)
 	}
 	if err := s.openPair(); err != nil {
+		return err
+	}
+	loops := int(s.cfg.Int(option.IOThreads))
+	if loops == 0 {
+		loops = max(1, runtime.GOMAXPROCS(0)/2)
+	}
+	if s.loops, err = session.StartLoops(loops, s.x, s.log); err != nil {
 		return err
 	}
 	for _, l := range s.listeners {
@@ -349,6 +358,9 @@ func (s *Server) Close() error {
 	}
 	s.settle.Do(func() { close(s.settled) })
 	s.wg.Wait()
+	if s.loops != nil {
+		s.loops.Close()
+	}
 	s.roleMu.Lock()
 	defer s.roleMu.Unlock()
 	if l := s.role.link; l != nil {
@@ -357,7 +369,7 @@ func (s *Server) Close() error {
 	s.stopLinkLocked()
 	var errs []error
 	if d := s.role.data; d.engine != nil {
-		errs = append(errs, d.data.Log.Sync(d.data.Log.End()), d.engine.Close(), d.data.Log.Close())
+		errs = append(errs, d.data.Log.Sync(d.data.Log.End()), d.data.Store.Close(true), d.engine.Close(), d.data.Log.Close())
 	}
 	if s.agent != nil {
 		s.agent.Close()

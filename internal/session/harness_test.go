@@ -39,6 +39,7 @@ type node struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
+	loops    *Loops
 }
 
 func newNode(tb testing.TB, settings map[option.Option]string) *node {
@@ -72,6 +73,9 @@ func newNode(tb testing.TB, settings map[option.Option]string) *node {
 		Logger: slog.New(slog.DiscardHandler), Fatal: func(msg string, err error) { panic(msg) }})
 	n.x.SetData(exec.Data{Store: store, Log: log}, -1)
 	_ = n.x.SetRole(func() (exec.Role, error) { return exec.Role{Writable: true, Reign: log.BeginReign()}, nil })
+	if n.loops, err = StartLoops(2, n.x, slog.New(slog.DiscardHandler)); err != nil {
+		tb.Fatal(err)
+	}
 	tb.Cleanup(func() {
 		n.cancel()
 		n.reg.Each(func(c *commands.Client) bool {
@@ -79,6 +83,7 @@ func newNode(tb testing.TB, settings map[option.Option]string) *node {
 			return true
 		})
 		n.wg.Wait()
+		n.loops.Close()
 		_ = errors.Join(engine.CloseUnflushed(), log.Close())
 	})
 	return n
@@ -89,10 +94,17 @@ func (n *node) serve(nc net.Conn) *Conn {
 	c := &commands.Client{Authenticated: n.cfg.String(option.RequirePass) == "", Addr: "127.0.0.1:1"}
 	k := New(n.ctx, nc, c, n.x, &n.hub, &n.stats)
 	n.reg.Add(c)
-	n.wg.Go(func() {
-		k.Serve()
+	n.wg.Add(1)
+	ended := func() {
 		n.reg.Remove(c)
-	})
+		n.wg.Done()
+	}
+	if !n.loops.Add(k, ended) {
+		go func() {
+			k.Serve()
+			ended()
+		}()
+	}
 	return k
 }
 

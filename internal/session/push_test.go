@@ -95,7 +95,7 @@ func TestOwnMessages(t *testing.T) {
 // TestSlowSubscriber: one that does not read is disconnected at its limit, and holds nobody up.
 func TestSlowSubscriber(t *testing.T) {
 	n := newNode(t, settings("client-output-buffer-limit", "pubsub 200kb 0 0"))
-	slow, k, _ := slowPair(t, n)
+	slow, k, _ := slowPair(t, n, true)
 	slow.send("SUBSCRIBE c")
 	slow.want("*3 $9 subscribe $1 c :1")
 	fast, _ := n.connect()
@@ -127,7 +127,7 @@ func TestSlowSubscriber(t *testing.T) {
 // TestSoftLimit: above the soft limit a client lives for its time only.
 func TestSoftLimit(t *testing.T) {
 	n := newNode(t, settings("client-output-buffer-limit", "pubsub 0 100kb 1"))
-	slow, k, _ := slowPair(t, n)
+	slow, k, _ := slowPair(t, n, true)
 	slow.send("SUBSCRIBE c")
 	slow.want("*3 $9 subscribe $1 c :1")
 	payload := []byte(strings.Repeat("x", 50_000))
@@ -153,7 +153,7 @@ func TestSoftLimit(t *testing.T) {
 // without bound; and gets everything once it reads.
 func TestSubscriberWithLargeReplies(t *testing.T) {
 	n := newNode(t, nil)
-	p, k, _ := slowPair(t, n)
+	p, k, _ := slowPair(t, n, true)
 	p.send("SETRANGE a 299999 x", "HELLO 3", "SUBSCRIBE c")
 	p.want(":300000")
 	p.reply()

@@ -1,25 +1,25 @@
 // Package session is the connection of a client: it reads, hands whole pipelines to the gate (package
 // exec), and writes the replies. It decides nothing about commands.
 //
-// Goroutines: one per connection (Serve), ended by the peer, by Kill or by the server's Close; for a
-// connection that gets messages which are no replies (pub/sub, MONITOR) a writer, ended with it; while a
-// command blocks one that looks after the peer, ended with the command. A plain
-// connection that is idle keeps no buffer: it waits for readiness, and takes memory from a pool only when
-// there is something to read.
+// Sockets are served by a few event loops (Loops), anything else by a goroutine each (Serve). A connection of a
+// loop whose next command may block goes away from the loop, to a goroutine that ends when the commands received
+// have run; so a loop never waits for a lock, a disk or a replica. An idle connection keeps no buffer.
 //
-// State ownership: the gate's session and the reader belong to the connection's goroutine; what others may
-// touch stands under mu or is atomic. Lock order: pubsub.Hub.mu, Conn.mu.
+// Goroutines: one per loop, ended by Loops.Close; one per connection that is away or not in a loop, ended by the
+// peer, by Kill or by the server's Close; for a connection that gets messages which are no replies (pub/sub,
+// MONITOR) a writer, ended with it.
+//
+// State ownership: the gate's session and the reader belong to whoever works on the connection, the loop or the
+// goroutine while it is away; what others may touch stands under mu or is atomic. Lock order: pubsub.Hub.mu,
+// Conn.mu; Conn.deadline, socket.mu.
 package session
 
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"haypile/internal/commands"
@@ -59,7 +59,7 @@ type Conn struct {
 	client *commands.Client
 	gate   *exec.Session
 	nc     net.Conn
-	raw    syscall.RawConn
+	sock   *socket // in an event loop; nil: Serve's goroutine works on nc
 	in     *resp.Reader
 	cfg    *option.Config
 	stats  *Stats
@@ -67,20 +67,13 @@ type Conn struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	readBuf  func(fd uintptr) bool
-	readN    int
-	readErr  error
-	writeBuf func(fd uintptr) bool
-	writeP   []byte
-	writeN   int
-	writeErr error
-
 	// out is the box in which the reply buffer came from outPool, if it did.
-	out      *outBuffer
-	detached bool
-	killed   atomic.Bool
-	deadline sync.Mutex // over killed and the socket's deadlines
-	proto    atomic.Int32
+	out           *outBuffer
+	authenticated bool
+	detached      bool
+	killed        atomic.Bool
+	deadline      sync.Mutex // over killed and the socket's deadlines
+	proto         atomic.Int32
 	// pushing is set once messages may come that are no replies; then all output goes through the writer.
 	pushing atomic.Bool
 	mu      struct {
@@ -108,14 +101,8 @@ func New(ctx context.Context, nc net.Conn, c *commands.Client, x *exec.Executor,
 	c.Conn, c.Gate = k, k.gate
 	c.Proto = 2
 	k.proto.Store(2)
-	k.in = resp.NewReader(k.limits())
+	k.in, k.authenticated = resp.NewReader(k.limits()), c.Authenticated
 	k.mu.wake, k.mu.room = make(chan struct{}, 1), make(chan struct{}, 1)
-	if sc, ok := nc.(syscall.Conn); ok {
-		if raw, err := sc.SyscallConn(); err == nil {
-			k.raw = raw
-			k.readBuf, k.writeBuf = k.readReady, k.writeReady
-		}
-	}
 	return k
 }
 
@@ -130,51 +117,87 @@ func (k *Conn) limits() resp.Limits {
 
 // Serve reads and answers until the connection ends; it closes the socket unless it was detached.
 func (k *Conn) Serve() {
-	defer k.end()
-	authenticated := k.client.Authenticated
-	for !k.client.Close && !k.detached {
-		if err := k.read(); err != nil {
+	defer func() {
+		k.end()
+		if !k.detached {
+			_ = k.nc.Close()
+		}
+	}()
+	for !k.over() {
+		buf := k.in.Space(readChunk)
+		n, err := k.nc.Read(buf)
+		k.in.Advance(n)
+		k.stats.InBytes.Add(int64(n))
+		if err != nil {
 			return
 		}
 		k.takeOutput()
 		now := time.Now()
 		k.client.LastActive.Store(now.UnixNano())
 		k.gate.Tick(now)
-		k.cork(true)
-		last := ""
-		for !k.client.Close && !k.detached && !k.killed.Load() {
+		if k.work(nil) != nil {
+			return
+		}
+	}
+}
+
+// over reports whether no more commands are to be run.
+func (k *Conn) over() bool {
+	return k.client.Close || k.detached || k.killed.Load() || k.sock != nil && k.sock.broken
+}
+
+// work runs the commands that have been received, after first if that is one, and sends their replies. It may
+// block. An error ends the connection.
+func (k *Conn) work(first [][]byte) error {
+	k.cork(true)
+	last := ""
+	for args := first; !k.over(); args = nil {
+		if args == nil {
 			cmd, ok, err := k.in.Next()
 			if err != nil {
 				k.protocolError(err)
-				return
+				return err
 			}
 			if !ok {
 				break
 			}
-			if len(cmd.Args) == 0 {
+			if args = cmd.Args; len(args) == 0 {
 				continue
 			}
-			k.gate.Do(cmd.Args)
-			last = k.gate.LastCommand()
-			if k.client.Authenticated != authenticated {
-				authenticated = k.client.Authenticated
-				k.in.SetLimits(k.limits())
+		}
+		k.gate.Do(args)
+		last = k.gate.LastCommand()
+		if k.client.Authenticated != k.authenticated {
+			k.authenticated = k.client.Authenticated
+			k.in.SetLimits(k.limits())
+		}
+		if len(k.gate.Out.Buf) >= flushAt {
+			if err := k.FlushReplies(); err != nil {
+				return err
 			}
-			if len(k.gate.Out.Buf) >= flushAt {
-				if k.FlushReplies() != nil {
-					return
-				}
-			}
 		}
-		if k.detached {
-			return
-		}
-		if last != "" {
-			k.client.Publish(last)
-		}
-		if k.flush() != nil || k.tooLong() {
-			return
-		}
+	}
+	if k.detached {
+		return nil
+	}
+	if last != "" {
+		k.client.Publish(last)
+	}
+	if err := k.flush(); err != nil {
+		return err
+	}
+	if k.tooLong() {
+		return errOver
+	}
+	k.idle()
+	return nil
+}
+
+// idle gives the buffers back if nothing is in them.
+func (k *Conn) idle() {
+	if k.in.Buffered() == 0 {
+		k.in.Release()
+		k.giveOutput()
 	}
 }
 
@@ -212,55 +235,7 @@ func (k *Conn) end() {
 		k.writer.Wait()
 	}
 	k.cancel()
-	if !k.detached {
-		_ = k.nc.Close()
-	}
 	k.in.Release()
-}
-
-// read waits for bytes and takes what is there.
-func (k *Conn) read() error {
-	if k.raw == nil {
-		buf := k.in.Space(readChunk)
-		n, err := k.nc.Read(buf)
-		k.in.Advance(n)
-		k.stats.InBytes.Add(int64(n))
-		return err
-	}
-	k.readN, k.readErr = 0, nil
-	if err := k.raw.Read(k.readBuf); err != nil {
-		return err
-	}
-	if k.readErr != nil {
-		return k.readErr
-	}
-	k.in.Advance(k.readN)
-	k.stats.InBytes.Add(int64(k.readN))
-	return nil
-}
-
-// readReady reads without blocking; false makes the runtime wait for readiness, without a buffer held.
-func (k *Conn) readReady(fd uintptr) bool {
-	for {
-		n, err := syscall.Read(int(fd), k.in.Space(readChunk))
-		switch {
-		case err == syscall.EINTR:
-			continue
-		case err == syscall.EAGAIN:
-			if k.in.Buffered() == 0 {
-				k.in.Release()
-				k.giveOutput()
-			}
-			return false
-		case err != nil:
-			k.readErr = os.NewSyscallError("read", err)
-		case n == 0:
-			k.readErr = io.EOF
-		default:
-			k.readN = n
-		}
-		return true
-	}
 }
 
 // flush commits what the pipeline left open and sends the replies.
@@ -313,19 +288,8 @@ func (k *Conn) giveOutput() {
 // write sends p; what the socket does not take at once gets a deadline.
 func (k *Conn) write(p []byte) error {
 	k.stats.OutBytes.Add(int64(len(p)))
-	if k.raw != nil {
-		k.writeP, k.writeN, k.writeErr = p, 0, nil
-		if err := k.raw.Write(k.writeBuf); err != nil {
-			return err
-		}
-		if k.writeErr != nil {
-			return k.writeErr
-		}
-		p = p[k.writeN:]
-		k.writeP = nil
-		if len(p) == 0 {
-			return nil
-		}
+	if k.sock != nil {
+		return k.sock.write(k, p)
 	}
 	for len(p) > 0 {
 		if err := k.setWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
@@ -351,23 +315,6 @@ func (k *Conn) setWriteDeadline(t time.Time) error {
 	return k.nc.SetWriteDeadline(t)
 }
 
-// writeReady writes once without blocking.
-func (k *Conn) writeReady(fd uintptr) bool {
-	for {
-		n, err := syscall.Write(int(fd), k.writeP)
-		switch {
-		case err == syscall.EINTR:
-			continue
-		case err == syscall.EAGAIN:
-		case err != nil:
-			k.writeErr = os.NewSyscallError("write", err)
-		default:
-			k.writeN = n
-		}
-		return true
-	}
-}
-
 // FlushReplies sends the replies so far in the middle of a pipeline. The connection's goroutine only.
 func (k *Conn) FlushReplies() error {
 	err := k.flush()
@@ -381,6 +328,10 @@ func (k *Conn) Kill() {
 	defer k.deadline.Unlock()
 	k.killed.Store(true)
 	k.cancel()
+	if k.sock != nil {
+		k.sock.shutdown()
+		return
+	}
 	_ = k.nc.SetReadDeadline(time.Unix(1, 0))
 	_ = k.nc.SetWriteDeadline(time.Unix(1, 0))
 }
@@ -389,40 +340,26 @@ func (k *Conn) Kill() {
 // time in which the connection's goroutine waits for something else than the socket. A peer that has sent
 // more commands is taken to be there.
 func (k *Conn) WatchPeer() (stop func()) {
-	if k.raw == nil {
+	if k.sock == nil {
 		return func() {}
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		gone := false
-		err := k.raw.Read(func(fd uintptr) bool {
-			var b [1]byte
-			n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-			if err == syscall.EAGAIN || err == syscall.EINTR {
-				return false
-			}
-			gone = n <= 0
-			return true
-		})
-		if err == nil && gone {
-			k.Kill()
-		}
-	}()
-	return func() {
-		_ = k.nc.SetReadDeadline(time.Unix(1, 0)) // wakes the goroutine
-		<-done
-		k.deadline.Lock()
-		defer k.deadline.Unlock()
-		if !k.killed.Load() {
-			_ = k.nc.SetReadDeadline(time.Time{})
-		}
+	if k.sock.watch(true) {
+		k.Kill()
 	}
+	return func() { k.sock.watch(false) }
 }
 
 // Detach gives the socket away after the replies so far have been sent; the connection's goroutine only.
 func (k *Conn) Detach() commands.Detached {
 	_ = k.flush()
 	k.detached = true
-	return commands.Detached{Conn: k.nc, Unread: k.in.Unread()}
+	nc := k.nc
+	if k.sock != nil {
+		var err error
+		if nc, err = k.sock.detach(); err != nil {
+			nc, _ = net.Pipe() // out of descriptors: whoever takes it over finds a peer that never answers
+			_ = nc.Close()
+		}
+	}
+	return commands.Detached{Conn: nc, Unread: k.in.Unread()}
 }

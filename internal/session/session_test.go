@@ -211,7 +211,7 @@ func TestIdleHoldsNoBuffer(t *testing.T) {
 
 // deadlines is a socket that remembers the deadline for writing.
 type deadlines struct {
-	*net.TCPConn
+	net.Conn
 	write atomic.Pointer[time.Time]
 	set   atomic.Int64
 }
@@ -219,11 +219,12 @@ type deadlines struct {
 func (d *deadlines) SetWriteDeadline(t time.Time) error {
 	d.write.Store(&t)
 	d.set.Add(1)
-	return d.TCPConn.SetWriteDeadline(t)
+	return d.Conn.SetWriteDeadline(t)
 }
 
-// slowPair is a connection with small socket buffers.
-func slowPair(t *testing.T, n *node) (*peer, *Conn, *deadlines) {
+// slowPair is a connection with small socket buffers, in an event loop or, with its deadlines watched, served by
+// a goroutine.
+func slowPair(t *testing.T, n *node, looped bool) (*peer, *Conn, *deadlines) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -240,23 +241,45 @@ func slowPair(t *testing.T, n *node) (*peer, *Conn, *deadlines) {
 	}
 	_ = nc.(*net.TCPConn).SetReadBuffer(16 << 10)
 	_ = far.(*net.TCPConn).SetWriteBuffer(16 << 10)
-	d := &deadlines{TCPConn: far.(*net.TCPConn)}
 	t.Cleanup(func() { nc.Close() })
+	if looped {
+		return newPeer(t, nc), n.serve(far), nil
+	}
+	d := &deadlines{Conn: far}
 	return newPeer(t, nc), n.serve(d), d
+}
+
+// eventuallyWaits returns when the connection waits for its peer to read.
+func eventuallyWaits(t *testing.T, k *Conn, d *deadlines) {
+	t.Helper()
+	eventually(t, "the writer waits for the reader", func() bool {
+		if d == nil {
+			return k.sock.wantWrite.Load()
+		}
+		return d.set.Load() > 0
+	})
 }
 
 // TestSlowReaderOfALargeReply gets it whole, and its connection goes on afterwards: no deadline stays behind.
 func TestSlowReaderOfALargeReply(t *testing.T) {
+	for _, looped := range []bool{true, false} {
+		t.Run(fmt.Sprintf("looped=%v", looped), func(t *testing.T) { slowReader(t, looped) })
+	}
+}
+
+func slowReader(t *testing.T, looped bool) {
 	n := newNode(t, nil)
 	w, _ := n.connect()
 	const size = 6 << 20
 	w.send("SETRANGE a " + fmt.Sprint(size-4) + " last")
 	w.want(":" + fmt.Sprint(size))
-	p, k, d := slowPair(t, n)
+	p, k, d := slowPair(t, n, looped)
 	p.send("GET a", "PING")
-	eventually(t, "the writer waits for the reader", func() bool { return d.set.Load() > 0 })
-	if at := d.write.Load(); at.IsZero() || time.Until(*at) > writeTimeout {
-		t.Errorf("deadline %v", at)
+	eventuallyWaits(t, k, d)
+	if d != nil {
+		if at := d.write.Load(); at.IsZero() || time.Until(*at) > writeTimeout {
+			t.Errorf("deadline %v", at)
+		}
 	}
 	want := fmt.Sprintf("$%d\r\n", size) + strings.Repeat("\x00", size-4) + "last\r\n+PONG\r\n"
 	got := make([]byte, 0, len(want))
@@ -272,9 +295,11 @@ func TestSlowReaderOfALargeReply(t *testing.T) {
 	if string(got) != want {
 		t.Fatal("the reply is not what was written")
 	}
-	eventually(t, "the deadline is taken back", func() bool { return d.write.Load().IsZero() })
-	if d.set.Load() < int64(size/writePart/2) {
-		t.Errorf("the deadline moved %d times only", d.set.Load())
+	if d != nil {
+		eventually(t, "the deadline is taken back", func() bool { return d.write.Load().IsZero() })
+		if d.set.Load() < int64(size/writePart/2) {
+			t.Errorf("the deadline moved %d times only", d.set.Load())
+		}
 	}
 	p.send("PING")
 	p.want("+PONG")
@@ -288,12 +313,14 @@ func TestKillWhileWriting(t *testing.T) {
 	w, _ := n.connect()
 	w.send("SETRANGE a 6000000 x")
 	w.reply()
-	for _, hello := range []string{"PING", "SUBSCRIBE x"} {
-		p, k, d := slowPair(t, n)
-		p.send("HELLO 3", hello, "GET a", "GET a")
-		eventually(t, "the node waits for the reader", func() bool { return d.set.Load() > 0 })
-		k.Kill()
-		eventually(t, "the connection ends", func() bool { return n.reg.Count() == 1 })
+	for _, looped := range []bool{true, false} {
+		for _, hello := range []string{"PING", "SUBSCRIBE x"} {
+			p, k, d := slowPair(t, n, looped)
+			p.send("HELLO 3", hello, "GET a", "GET a")
+			eventuallyWaits(t, k, d)
+			k.Kill()
+			eventually(t, "the connection ends", func() bool { return n.reg.Count() == 1 })
+		}
 	}
 }
 
