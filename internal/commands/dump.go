@@ -6,6 +6,7 @@ import (
 	"haypile/internal/rdb"
 	"haypile/internal/resp"
 	"haypile/internal/types/hash"
+	"haypile/internal/types/set"
 )
 
 func dump(c *Call) error {
@@ -29,6 +30,18 @@ func dump(c *Call) error {
 		payload = rdb.AppendLength([]byte{rdb.TypeHash}, h.Len())
 		if err := h.Scan(0, func(el keyspace.Element) bool {
 			payload = rdb.AppendString(rdb.AppendString(payload, el.Member), el.Value)
+			return true
+		}); err != nil {
+			return err
+		}
+	case encoding.Set:
+		s, err := set.At(c.Tx, e)
+		if err != nil {
+			return err
+		}
+		payload = rdb.AppendLength([]byte{rdb.TypeSet}, s.Len())
+		if err := s.Scan(0, func(el keyspace.Element) bool {
+			payload = rdb.AppendString(payload, el.Member)
 			return true
 		}); err != nil {
 			return err
@@ -144,6 +157,21 @@ func (c *Call) load(e keyspace.Entry, body []byte, deadline int64) error {
 			return bad
 		}
 		return c.Tx.PutString(&e, v, deadline)
+	case rdb.TypeSet, rdb.TypeSetIntset, rdb.TypeSetListpack:
+		s := set.Begin(c.Tx, e, deadline)
+		seen := map[string]struct{}{}
+		err := r.Members(body[0], func(member []byte) error {
+			if _, twice := seen[string(member)]; twice {
+				return rdb.ErrFormat
+			}
+			seen[string(member)] = struct{}{}
+			s.Add(member, nil)
+			return nil
+		})
+		if err != nil || r.Left() != 0 || s.Len() == 0 {
+			return bad
+		}
+		return s.Save()
 	case rdb.TypeHash, rdb.TypeHashZiplist, rdb.TypeHashListpack:
 		h := hash.Begin(c.Tx, e, deadline)
 		seen := map[string]struct{}{}

@@ -33,7 +33,7 @@ func (g *gate) digestValue(key string) string {
 	return d
 }
 
-// dumpedKeys creates values in every encoding that a redis-server of strings and hashes has.
+// dumpedKeys creates values in every encoding that a redis-server of strings, hashes and sets has.
 func dumpedKeys(rng *rand.Rand) map[string][]string {
 	long := strings.Repeat("compressible ", 400)
 	noise := make([]byte, 20_000)
@@ -63,6 +63,15 @@ func dumpedKeys(rng *rand.Rand) map[string][]string {
 		many = append(many, fmt.Sprint("field", i), fmt.Sprint(i*i))
 	}
 	keys["many"] = many
+	keys["int16"] = []string{"SADD", "int16", "1", "-32768", "32767", "0"}
+	keys["int32"] = []string{"SADD", "int32", "1", "-32769", "2147483647"}
+	keys["int64"] = []string{"SADD", "int64", "1", "-2147483649", "9223372036854775807", "-9223372036854775808"}
+	keys["words"] = []string{"SADD", "words", "a", "", "17", "-0", long}
+	set := []string{"SADD", "set"}
+	for i := range 2000 {
+		set = append(set, fmt.Sprint(i*7))
+	}
+	keys["set"] = set
 	return keys
 }
 
@@ -100,13 +109,17 @@ func TestDumpAgainstRedis(t *testing.T) {
 	list := bulk(t, p.real.do("DUMP", "list"))
 	for _, payload := range []string{wrongSum, "", "x", good[:20], string(rdb.Seal([]byte{rdb.TypeString, 200})),
 		string(rdb.Seal([]byte{rdb.TypeHash, 0})), string(rdb.Seal([]byte{rdb.TypeHash, 2, 1, 'a', 1, 'b'})),
-		string(rdb.Seal([]byte{99, 0})),
+		string(rdb.Seal([]byte{99, 0})), string(rdb.Seal([]byte{rdb.TypeSet, 0})),
+		string(rdb.Seal([]byte{rdb.TypeSet, 2, 1, 'a', 40})),
+		string(rdb.Seal([]byte{rdb.TypeSetIntset, 8, 3, 0, 0, 0, 1, 0, 0, 0})),
 		string(rdb.Seal([]byte{rdb.TypeString, 0xc3, 1, 200, 0}))} {
 		p.same("RESTORE", "bad", "0", payload)
 		p.same("EXISTS", "bad")
 	}
 	twice := string(rdb.Seal([]byte{rdb.TypeHash, 2, 1, 'a', 1, 'b', 1, 'a', 1, 'b'}))
-	for _, payload := range []string{list, twice} {
+	twin := string(rdb.Seal([]byte{rdb.TypeSet, 2, 1, 'a', 1, 'a'}))
+	unsorted := string(rdb.Seal([]byte{rdb.TypeSetIntset, 12, 2, 0, 0, 0, 2, 0, 0, 0, 2, 0, 1, 0}))
+	for _, payload := range []string{list, twice, twin, unsorted} {
 		p.gate.want("-ERR Bad data format", "RESTORE", "bad", "0", payload)
 	}
 }

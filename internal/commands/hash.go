@@ -7,6 +7,7 @@ import (
 	"haypile/internal/keyspace"
 	"haypile/internal/resp"
 	"haypile/internal/types/hash"
+	"haypile/internal/types/members"
 )
 
 var hashFamily = family{group: "hash", category: "hash"}
@@ -59,7 +60,7 @@ var hashCommands = []*Command{
 // openHash reads the hash at args[1].
 func (c *Call) openHash() (hash.Hash, error) {
 	h, err := hash.Open(c.Tx, c.Args[1])
-	if errors.Is(err, hash.ErrWrongType) {
+	if errors.Is(err, members.ErrWrongType) {
 		err = Error(resp.ErrWrongType)
 	}
 	return h, err

@@ -7,7 +7,7 @@ import (
 	"haypile/internal/keyspace"
 	"haypile/internal/option"
 	"haypile/internal/resp"
-	"haypile/internal/types/hash"
+	"haypile/internal/types/members"
 )
 
 // maxRepeated bounds how many fields, some of them again and again, one HRANDFIELD may answer.
@@ -36,12 +36,12 @@ func hRandField(c *Call) error {
 		return err
 	}
 	list, n := c.Out.Defer(), 0
-	visit := func(p hash.Pair) {
+	visit := func(p members.Pair) {
 		n++
 		if withValues && c.Out.Proto >= 3 {
 			c.Out.Array(2)
 		}
-		c.Out.Bulk(p.Field)
+		c.Out.Bulk(p.Member)
 		if withValues {
 			c.Out.Bulk(p.Value)
 		}
@@ -65,9 +65,9 @@ func (c *Call) randomField() error {
 		return err
 	}
 	found := false
-	err = h.Random(1, func(p hash.Pair) {
+	err = h.Random(1, func(p members.Pair) {
 		found = true
-		c.Out.Bulk(p.Field)
+		c.Out.Bulk(p.Member)
 	})
 	if err == nil && !found {
 		c.Out.Null()

@@ -46,6 +46,13 @@ func randomCommand(rng *rand.Rand) []string {
 		{"HLEN", key()}, {"HEXISTS", key(), field()}, {"HSTRLEN", key(), field()}, {"HGETALL", key()},
 		{"HKEYS", key()}, {"HVALS", key()}, {"HINCRBY", key(), field(), number()},
 		{"HINCRBYFLOAT", key(), field(), value()},
+		{"SADD", key(), field()}, {"SADD", key(), field(), field(), number(), number()}, {"SREM", key(), field(), number()},
+		{"SADD", key(), number(), number(), number()}, {"SMOVE", key(), key(), pick(field(), number())},
+		{"SCARD", key()}, {"SISMEMBER", key(), field()}, {"SMISMEMBER", key(), field(), number()}, {"SMEMBERS", key()},
+		{"SINTER", key(), key()}, {"SUNION", key(), key(), key()}, {"SDIFF", key(), key(), key()},
+		{"SINTERSTORE", key(), key(), key()}, {"SUNIONSTORE", key(), key(), key()}, {"SDIFFSTORE", key(), key(), key()},
+		{"SINTERCARD", "2", key(), key()}, {"SINTERCARD", "2", key(), key(), "LIMIT", "2"},
+		{"SPOP", key(), "1000"}, {"SRANDMEMBER", key(), "0"}, {"SDIFFSTORE", key(), key()},
 	}
 	return options[rng.IntN(len(options))]
 }

@@ -7,6 +7,7 @@ import (
 	"haypile/internal/option"
 	"haypile/internal/resp"
 	"haypile/internal/types/hash"
+	"haypile/internal/types/set"
 )
 
 func objectSub(name, syntax, summary string, run func(*Call, *keyspace.Entry) error) *Command {
@@ -97,6 +98,18 @@ func objectEncoding(c *Call, e *keyspace.Entry) error {
 		} else {
 			c.Out.BulkString("hashtable")
 		}
+	case encoding.Set:
+		s, err := set.At(c.Tx, *e)
+		if err != nil {
+			return err
+		}
+		cfg := c.Node.Config()
+		name, err := s.Encoding(set.Limits{IntsetEntries: cfg.Int(option.SetMaxIntsetEntries),
+			ListpackEntries: cfg.Int(option.SetMaxListpackEntries), ListpackValue: cfg.Int(option.SetMaxListpackValue)})
+		if err != nil {
+			return err
+		}
+		c.Out.BulkString(name)
 	default:
 		return Error(resp.ErrWrongType)
 	}

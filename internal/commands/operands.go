@@ -39,6 +39,12 @@ func (c *Command) twoKeys(src, dst command.Access) *Command {
 	return c
 }
 
+// countedKeys gives the command keys that follow their number, which is argument at.
+func (c *Command) countedKeys(at int, a command.Access) *Command {
+	c.Keys = []command.KeySpec{command.Counted(at, a)}
+	return c
+}
+
 // differs documents a deviation from Redis.
 func (c *Command) differs(text string) *Command {
 	c.Differs = text

@@ -50,7 +50,7 @@ func (c *Call) timeWordAt(i int) timeForm {
 	return noTime
 }
 
-func set(c *Call) error {
+func setString(c *Call) error {
 	key, value := c.Args[1], c.Args[2]
 	if len(c.Args) == 3 {
 		e, err := c.Tx.Lookup(key)

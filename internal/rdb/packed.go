@@ -220,3 +220,28 @@ func ziplistEntry(b []byte) (v []byte, size int, ok bool) {
 	}
 	return nil, 0, false
 }
+
+// readIntset visits the numbers of an intset: their size in bytes u32, their number u32, the numbers in ascending
+// order, all little-endian.
+func readIntset(b []byte, visit func([]byte) error) error {
+	const head = 4 + 4
+	if len(b) < head {
+		return ErrFormat
+	}
+	size, n := uint64(binary.LittleEndian.Uint32(b)), uint64(binary.LittleEndian.Uint32(b[4:]))
+	if b = b[head:]; size != 2 && size != 4 && size != 8 || uint64(len(b)) != size*n {
+		return ErrFormat
+	}
+	last, first := int64(0), true
+	for ; len(b) > 0; b = b[size:] {
+		v := signed(b[:size])
+		if !first && v <= last {
+			return ErrFormat
+		}
+		if err := visit(decimal(v)); err != nil {
+			return err
+		}
+		last, first = v, false
+	}
+	return nil
+}

@@ -1,6 +1,6 @@
 // Package rdb reads and writes single values in the format of Redis' snapshot files: the payloads of DUMP
 // and RESTORE. It writes the oldest encodings, which every version reads, and reads those in which a Redis
-// up to 7.2 dumps strings and hashes.
+// up to 7.2 dumps strings, hashes and sets.
 //
 // Pure functions over bytes. Input is not trusted: no length in it makes the reader allocate more than the
 // input can account for.
@@ -15,9 +15,12 @@ import (
 // Types of values, the first byte of a payload.
 const (
 	TypeString       = 0
+	TypeSet          = 2
 	TypeHash         = 4
+	TypeSetIntset    = 11
 	TypeHashZiplist  = 13
 	TypeHashListpack = 16
+	TypeSetListpack  = 20
 )
 
 const (
@@ -243,4 +246,33 @@ func (r *Reader) Pairs(typ byte, visit func(field, value []byte) error) error {
 		err = ErrFormat
 	}
 	return err
+}
+
+// Members reads the value of a set in one of its encodings and visits its members. The views are valid as long as
+// the input is, and during the call.
+func (r *Reader) Members(typ byte, visit func(member []byte) error) error {
+	if typ == TypeSet {
+		n, err := r.Length()
+		if err != nil {
+			return err
+		}
+		for ; n > 0; n-- {
+			member, err := r.String()
+			if err != nil {
+				return err
+			}
+			if err := visit(member); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	packed, err := r.String()
+	if err != nil {
+		return err
+	}
+	if typ == TypeSetIntset {
+		return readIntset(packed, visit)
+	}
+	return readListpack(packed, visit)
 }

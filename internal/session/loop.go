@@ -83,6 +83,7 @@ type Loop struct {
 	nextID       int32
 	events       [maxEvents]syscall.EpollEvent
 	now          time.Time
+	yielded      time.Time
 
 	ready   []*Conn // to be served in this turn
 	again   []*Conn // to be served in the next one, whatever epoll says
@@ -96,6 +97,9 @@ type Loop struct {
 		inbox []*Conn // new connections, and those that come back or have ended
 	}
 }
+
+// yieldEvery bounds how long goroutines wait for a processor on which a loop does nothing.
+const yieldEvery = time.Millisecond
 
 // wakeID is the id of the loop's own event.
 const wakeID = 0
@@ -157,8 +161,12 @@ func (l *Loop) wait() int {
 	if n := pollEvents(l.epfd, l.events[:]); n > 0 || len(l.again) > 0 {
 		return n
 	}
-	// Goroutines that this turn has started would wait for this processor while it blocks in the kernel.
-	runtime.Gosched()
+	// Goroutines that a turn has started may wait for this processor, which blocks in the kernel now. Yielding wakes
+	// another one, so it is not done each time.
+	if now := time.Now(); now.Sub(l.yielded) > yieldEvery {
+		l.yielded = now
+		runtime.Gosched()
+	}
 	l.sleeping.Store(true)
 	defer l.sleeping.Store(false)
 	l.mu.Lock()

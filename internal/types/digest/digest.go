@@ -72,6 +72,11 @@ func (s *sum) value(m *encoding.Meta, walk elements) error {
 	switch m.Type {
 	case encoding.String:
 		s.mix(m.Value)
+	case encoding.Set:
+		err = walk(m, func(el keyspace.Element) bool {
+			s.xor(el.Member)
+			return true
+		})
 	case encoding.Hash:
 		err = walk(m, func(el keyspace.Element) bool {
 			var field sum

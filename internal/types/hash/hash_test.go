@@ -8,6 +8,7 @@ import (
 	"haypile/internal/encoding"
 	"haypile/internal/keyspace"
 	"haypile/internal/storage"
+	"haypile/internal/types/members"
 )
 
 func newStore(t *testing.T) *keyspace.Store {
@@ -115,7 +116,7 @@ func TestHash(t *testing.T) {
 		if err := tx.PutString(&e, []byte("v"), 0); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(tx, []byte("text")); !errors.Is(err, ErrWrongType) {
+		if _, err := Open(tx, []byte("text")); !errors.Is(err, members.ErrWrongType) {
 			t.Error(err)
 		}
 	})
@@ -153,7 +154,7 @@ func TestDrawIsFair(t *testing.T) {
 			n, times := c[0], c[1]
 			seen := map[string]int{}
 			for range times {
-				if err := h.Random(uint64(n), func(p Pair) { seen[string(p.Field)]++ }); err != nil {
+				if err := h.Random(uint64(n), func(p members.Pair) { seen[string(p.Member)]++ }); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -185,12 +186,12 @@ func TestDrawFromCrowdedFields(t *testing.T) {
 		}
 		for _, n := range []uint64{1, 5, 10, 15, 400} {
 			seen := map[string]bool{}
-			if err := h.RandomDistinct(n, func(p Pair) { seen[string(p.Field)] = true }); err != nil ||
+			if err := h.RandomDistinct(n, func(p members.Pair) { seen[string(p.Member)] = true }); err != nil ||
 				uint64(len(seen)) != n {
 				t.Errorf("%d of %d fields: %v", len(seen), n, err)
 			}
 			drawn := 0
-			if err := h.Random(n, func(Pair) { drawn++ }); err != nil || uint64(drawn) != n {
+			if err := h.Random(n, func(members.Pair) { drawn++ }); err != nil || uint64(drawn) != n {
 				t.Errorf("%d of %d fields: %v", drawn, n, err)
 			}
 		}

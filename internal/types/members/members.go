@@ -1,0 +1,152 @@
+// Package members is what hashes and sets have in common, over a keyspace transaction: members are elements of
+// the key's collection, each a row of its own with a value (empty in a set), and the metadata counts them. No
+// operation holds more of a value in memory than it was asked for.
+//
+// A Members belongs to the goroutine of its transaction; the package keeps no state. Byte slices that it
+// returns live until the transaction's Reset, those handed to callbacks only during the call.
+package members
+
+import (
+	"errors"
+
+	"haypile/internal/encoding"
+	"haypile/internal/keyspace"
+)
+
+// ErrWrongType is returned for a key that holds another type.
+var ErrWrongType = errors.New("the key holds another type")
+
+// Members is the value at a key, perhaps empty. It stays right while the key is changed through it alone.
+// Changes reach the transaction with Save.
+type Members struct {
+	tx   *keyspace.Txn
+	typ  encoding.Type
+	key  keyspace.Entry
+	meta encoding.Meta
+	// changed is set by anything that Save must tell of.
+	changed bool
+}
+
+// Open reads the value of a type at key; a missing key is an empty one.
+func Open(tx *keyspace.Txn, key []byte, typ encoding.Type) (Members, error) {
+	e, err := tx.Lookup(key)
+	if err != nil {
+		return Members{}, err
+	}
+	return At(tx, e, typ)
+}
+
+// At is the value at a key that was looked up.
+func At(tx *keyspace.Txn, e keyspace.Entry, typ encoding.Type) (Members, error) {
+	m := Members{tx: tx, typ: typ, key: e}
+	if !e.Found {
+		return m, nil
+	}
+	if e.Meta.Type != typ {
+		return m, ErrWrongType
+	}
+	m.meta = e.Meta
+	return m, nil
+}
+
+// Len is the number of members.
+func (m *Members) Len() uint64 { return m.meta.Count }
+
+// Get reads the value of a member.
+func (m *Members) Get(member []byte) (value []byte, found bool, err error) {
+	if m.meta.Count == 0 {
+		return nil, false, nil
+	}
+	return m.tx.GetElement(&m.key, &m.meta, member)
+}
+
+// Set stores a member and reports whether it is new.
+func (m *Members) Set(member, value []byte) (added bool, err error) {
+	_, found, err := m.Get(member)
+	if err != nil {
+		return false, err
+	}
+	m.put(member, value, !found)
+	return !found, nil
+}
+
+// put stores a member of which the caller knows whether it is new.
+func (m *Members) put(member, value []byte, added bool) {
+	if m.meta.ID == 0 {
+		m.meta = m.tx.NewCollection(&m.key, m.typ)
+	}
+	m.tx.PutElement(&m.key, &m.meta, member, value)
+	if added {
+		m.meta.Count++
+	}
+	m.changed = true
+}
+
+// Delete removes a member and reports whether there was one.
+func (m *Members) Delete(member []byte) (bool, error) {
+	_, found, err := m.Get(member)
+	if err != nil || !found {
+		return false, err
+	}
+	m.tx.RemoveElement(&m.key, &m.meta, member)
+	m.meta.Count--
+	m.changed = true
+	return true, nil
+}
+
+// Save stores the metadata if something has changed; a value without members is no key.
+func (m *Members) Save() error {
+	switch {
+	case !m.changed:
+		return nil
+	case m.meta.Count == 0:
+		m.changed = false
+		_, err := m.tx.Remove(&m.key)
+		m.meta = encoding.Meta{}
+		return err
+	case m.key.Found && m.key.Meta.ID == m.meta.ID && m.key.Meta.Count == m.meta.Count:
+		// The metadata is what it was: watchers need to know, the engine does not.
+		m.changed = false
+		m.tx.Touch(&m.key)
+		return nil
+	}
+	m.changed = false
+	return m.tx.Put(&m.key, m.meta)
+}
+
+// Begin makes a new, empty value that will replace whatever is at the key, with a deadline (0 = none).
+func Begin(tx *keyspace.Txn, e keyspace.Entry, typ encoding.Type, deadline int64) Members {
+	m := Members{tx: tx, typ: typ, key: e, meta: tx.NewCollection(&e, typ)}
+	m.meta.Deadline = deadline
+	return m
+}
+
+// Add stores a member in a value made by Begin that does not have it yet.
+func (m *Members) Add(member, value []byte) { m.put(member, value, true) }
+
+// Scan visits the members in the order of their hashes, from a hash on, until f says stop.
+func (m *Members) Scan(from uint64, f func(keyspace.Element) (more bool)) error {
+	if m.meta.Count == 0 {
+		return nil
+	}
+	return m.tx.ScanElements(&m.key, &m.meta, from, f)
+}
+
+// Page visits members from a hash on. It stops behind the first n members, or earlier once the visited bytes
+// reach maxBytes and least members were visited, but never between members of equal hashes. It returns the
+// hash to go on with, 0 at the end.
+func (m *Members) Page(from uint64, n, least, maxBytes int, f func(keyspace.Element)) (next uint64, err error) {
+	seen, bytes, last := 0, 0, uint64(0)
+	err = m.Scan(from, func(el keyspace.Element) bool {
+		full := seen >= n || seen >= least && bytes >= maxBytes
+		if full && el.Hash != last {
+			next = el.Hash
+			return false
+		}
+		f(el)
+		seen, last = seen+1, el.Hash
+		bytes += len(el.Member) + len(el.Value)
+		return true
+	})
+	return next, err
+}

@@ -1,0 +1,213 @@
+// Package set is the set type: members without values, see package members, and the algebra of several sets.
+//
+// The algebra walks its operands side by side in the order of their members' hashes, which is that of their rows,
+// and so holds one member of each in memory, whatever their sizes.
+package set
+
+import (
+	"bytes"
+	"cmp"
+	"iter"
+	"slices"
+	"strconv"
+
+	"haypile/internal/encoding"
+	"haypile/internal/keyspace"
+	"haypile/internal/types/members"
+)
+
+// Set is the set at a key, perhaps empty.
+type Set struct{ members.Members }
+
+// Open reads the set at key; a missing key is an empty set.
+func Open(tx *keyspace.Txn, key []byte) (Set, error) {
+	m, err := members.Open(tx, key, encoding.Set)
+	return Set{m}, err
+}
+
+// At is the set at a key that was looked up.
+func At(tx *keyspace.Txn, e keyspace.Entry) (Set, error) {
+	m, err := members.At(tx, e, encoding.Set)
+	return Set{m}, err
+}
+
+// Begin makes a new, empty set that will replace whatever is at the key, with a deadline (0 = none).
+func Begin(tx *keyspace.Txn, e keyspace.Entry, deadline int64) Set {
+	return Set{members.Begin(tx, e, encoding.Set, deadline)}
+}
+
+// Has reports whether the set has a member.
+func (s *Set) Has(member []byte) (bool, error) {
+	_, found, err := s.Get(member)
+	return found, err
+}
+
+// Insert adds a member and reports whether it is new; one that is there stays untouched.
+func (s *Set) Insert(member []byte) (added bool, err error) {
+	found, err := s.Has(member)
+	if err != nil || found {
+		return false, err
+	}
+	s.Add(member, nil)
+	return true, nil
+}
+
+// Limits are those up to which Redis keeps a set in a compact encoding.
+type Limits struct{ IntsetEntries, ListpackEntries, ListpackValue int64 }
+
+// Encoding names the encoding that Redis would have for the set. It looks at no more members than the limits.
+func (s *Set) Encoding(l Limits) (string, error) {
+	n := int64(min(s.Len(), 1<<62))
+	ints, small := n <= l.IntsetEntries, n <= l.ListpackEntries
+	if !ints && !small {
+		return "hashtable", nil
+	}
+	err := s.Scan(0, func(el keyspace.Element) bool {
+		if ints {
+			ints = isInt(el.Member)
+		}
+		small = small && int64(len(el.Member)) <= l.ListpackValue
+		return ints || small
+	})
+	switch {
+	case err != nil:
+		return "", err
+	case ints:
+		return "intset", nil
+	case small:
+		return "listpack", nil
+	}
+	return "hashtable", nil
+}
+
+// isInt reports whether b is a 64-bit integer as it would be printed.
+func isInt(b []byte) bool {
+	n, err := strconv.ParseInt(string(b), 10, 64)
+	return err == nil && string(strconv.AppendInt(nil, n, 10)) == string(b)
+}
+
+// stream is a set that is walked beside others.
+type stream struct {
+	next func() (keyspace.Element, bool)
+	stop func()
+	el   keyspace.Element
+	ok   bool
+	err  error
+}
+
+func (s *Set) stream() *stream {
+	st := &stream{}
+	st.next, st.stop = iter.Pull(func(yield func(keyspace.Element) bool) { st.err = s.Scan(0, yield) })
+	st.el, st.ok = st.next()
+	return st
+}
+
+func (st *stream) advance() { st.el, st.ok = st.next() }
+
+func byHash(a, b *keyspace.Element) int {
+	return cmp.Or(cmp.Compare(a.Hash, b.Hash), bytes.Compare(a.Member, b.Member))
+}
+
+// merge visits each member of any of the sets once, with the number of sets that have it and whether the first is
+// one of them, until visit says stop. It ends early when the first set does, if onlyFirst is set.
+func merge(sets []*Set, onlyFirst bool, visit func(member []byte, in int, first bool) (more bool)) error {
+	streams := make([]*stream, len(sets))
+	defer func() {
+		for _, st := range streams {
+			if st != nil {
+				st.stop()
+			}
+		}
+	}()
+	for i, s := range sets {
+		streams[i] = s.stream()
+	}
+	var member []byte
+	for {
+		var least *keyspace.Element
+		for _, st := range streams {
+			if st.err != nil {
+				return st.err
+			}
+			if st.ok && (least == nil || byHash(&st.el, least) < 0) {
+				least = &st.el
+			}
+		}
+		if least == nil || onlyFirst && !streams[0].ok {
+			return nil
+		}
+		// Views end with the advance of their stream.
+		at := keyspace.Element{Hash: least.Hash, Member: append(member[:0], least.Member...)}
+		member = at.Member
+		in, first := 0, false
+		for i, st := range streams {
+			if st.ok && byHash(&st.el, &at) == 0 {
+				in, first = in+1, first || i == 0
+				st.advance()
+			}
+		}
+		if !visit(member, in, first) {
+			return nil
+		}
+	}
+}
+
+// lookupShare: where one set has so many times fewer members than the others together, looking each of its members
+// up in the others is cheaper than walking them all.
+const lookupShare = 16
+
+// fewer reports whether s is that much smaller than the sets together.
+func fewer(s *Set, sets []*Set) bool {
+	total := uint64(0)
+	for _, o := range sets {
+		total += o.Len()
+	}
+	return s.Len() < total/lookupShare
+}
+
+// Union visits the members of all sets, each once.
+func Union(sets []*Set, visit func(member []byte) (more bool)) error {
+	return merge(sets, false, func(m []byte, _ int, _ bool) bool { return visit(m) })
+}
+
+// Intersect visits the members that all sets have, until visit says stop.
+func Intersect(sets []*Set, visit func(member []byte) (more bool)) error {
+	least := slices.MinFunc(sets, func(a, b *Set) int { return cmp.Compare(a.Len(), b.Len()) })
+	if least.Len() == 0 {
+		return nil
+	}
+	if !fewer(least, sets) {
+		return merge(sets, true, func(m []byte, in int, _ bool) bool { return in < len(sets) || visit(m) })
+	}
+	return least.filter(sets, true, visit)
+}
+
+// Diff visits the members of the first set that no other has.
+func Diff(sets []*Set, visit func(member []byte) (more bool)) error {
+	if !fewer(sets[0], sets) {
+		return merge(sets, true, func(m []byte, in int, first bool) bool { return !first || in > 1 || visit(m) })
+	}
+	return sets[0].filter(sets, false, visit)
+}
+
+// filter visits the members of s that all other sets have, or that none has.
+func (s *Set) filter(sets []*Set, all bool, visit func(member []byte) (more bool)) error {
+	var failed error
+	err := s.Scan(0, func(el keyspace.Element) bool {
+		for _, o := range sets {
+			if o == s {
+				continue
+			}
+			has, err := o.Has(el.Member)
+			if err != nil {
+				failed = err
+				return false
+			}
+			if has != all {
+				return true
+			}
+		}
+		return visit(el.Member)
+	})
+	return cmp.Or(failed, err)
+}
