@@ -34,6 +34,7 @@ func newServerCommand() *cobra.Command {
 			if len(args) == 1 && (args[0] == "--help" || args[0] == "-h") {
 				return cmd.Help()
 			}
+			adviseHugePages() // before standard input is read
 			cfg, err := option.Load(args, os.Stdin)
 			if err != nil {
 				return err

@@ -3,8 +3,6 @@ package commands
 import (
 	"math"
 
-	"haypile/internal/encoding"
-	"haypile/internal/keyspace"
 	"haypile/internal/option"
 	"haypile/internal/resp"
 	"haypile/internal/types/members"
@@ -75,40 +73,9 @@ func (c *Call) randomField() error {
 	return err
 }
 
-// maxPageBytes bounds a page of HSCAN that would answer a small hash whole, as Redis does.
-const maxPageBytes = 1 << 20
-
 func hScan(c *Call) error {
-	cursor, err := c.cursorAt(2)
-	if err == nil && cursor >= encoding.HashEnd {
-		err = Error(resp.ErrInvalidCursor)
-	}
-	if err != nil {
-		return err
-	}
-	h, err := c.openHash()
-	if err != nil {
-		return err
-	}
-	if h.Len() == 0 {
-		return c.writePage(func(*resp.Writer) (next uint64, n int, err error) { return 0, 0, nil })
-	}
-	o, err := c.parseScan(3, false)
-	if err != nil {
-		return err
-	}
-	page := o.count
-	if entries := c.Node.Config().Int(option.HashMaxListpackEntries); h.Len() <= uint64(entries) {
-		page = max(page, int(entries))
-	}
-	return c.writePage(func(out *resp.Writer) (next uint64, n int, err error) {
-		next, err = h.Page(cursor, page, o.count, maxPageBytes, func(el keyspace.Element) {
-			if o.matches(el.Member) {
-				out.Bulk(el.Member)
-				out.Bulk(el.Value)
-				n += 2
-			}
-		})
-		return next, n, err
-	})
+	return c.scanMembers(func() (*members.Members, error) {
+		h, err := c.openHash()
+		return &h.Members, err
+	}, c.Node.Config().Int(option.HashMaxListpackEntries), true)
 }

@@ -9,6 +9,7 @@ import (
 	"haypile/internal/keyspace"
 	"haypile/internal/resp"
 	"haypile/internal/slot"
+	"haypile/internal/types/members"
 )
 
 // scanOptions are those of SCAN and its kin.
@@ -154,4 +155,48 @@ func randomKey(c *Call) error {
 	}
 	c.writeString(k != nil, k)
 	return nil
+}
+
+// maxPageBytes bounds a page of HSCAN or SSCAN that would answer a small value whole, as Redis does.
+const maxPageBytes = 1 << 20
+
+// scanMembers answers a page of the members of the hash or set at args[1], with their values or without. One of up
+// to entries members is answered whole if it is not large.
+func (c *Call) scanMembers(open func() (*members.Members, error), entries int64, values bool) error {
+	cursor, err := c.cursorAt(2)
+	if err == nil && cursor >= encoding.HashEnd {
+		err = Error(resp.ErrInvalidCursor)
+	}
+	if err != nil {
+		return err
+	}
+	m, err := open()
+	if err != nil {
+		return err
+	}
+	if m.Len() == 0 {
+		return c.writePage(func(*resp.Writer) (next uint64, n int, err error) { return 0, 0, nil })
+	}
+	o, err := c.parseScan(3, false)
+	if err != nil {
+		return err
+	}
+	page := o.count
+	if m.Len() <= uint64(entries) {
+		page = max(page, int(entries))
+	}
+	return c.writePage(func(out *resp.Writer) (next uint64, n int, err error) {
+		next, err = m.Page(cursor, page, o.count, maxPageBytes, func(el keyspace.Element) {
+			if !o.matches(el.Member) {
+				return
+			}
+			out.Bulk(el.Member)
+			n++
+			if values {
+				out.Bulk(el.Value)
+				n++
+			}
+		})
+		return next, n, err
+	})
 }

@@ -5,7 +5,6 @@ import (
 	"math"
 
 	"haypile/internal/command"
-	"haypile/internal/encoding"
 	"haypile/internal/keyspace"
 	"haypile/internal/option"
 	"haypile/internal/resp"
@@ -299,35 +298,8 @@ func sMove(c *Call) error {
 }
 
 func sScan(c *Call) error {
-	cursor, err := c.cursorAt(2)
-	if err == nil && cursor >= encoding.HashEnd {
-		err = Error(resp.ErrInvalidCursor)
-	}
-	if err != nil {
-		return err
-	}
-	s, err := c.openSet(1)
-	if err != nil {
-		return err
-	}
-	if s.Len() == 0 {
-		return c.writePage(func(*resp.Writer) (next uint64, n int, err error) { return 0, 0, nil })
-	}
-	o, err := c.parseScan(3, false)
-	if err != nil {
-		return err
-	}
-	page := o.count
-	if entries := c.Node.Config().Int(option.SetMaxListpackEntries); s.Len() <= uint64(entries) {
-		page = max(page, int(entries))
-	}
-	return c.writePage(func(out *resp.Writer) (next uint64, n int, err error) {
-		next, err = s.Page(cursor, page, o.count, maxPageBytes, func(el keyspace.Element) {
-			if o.matches(el.Member) {
-				out.Bulk(el.Member)
-				n++
-			}
-		})
-		return next, n, err
-	})
+	return c.scanMembers(func() (*members.Members, error) {
+		s, err := c.openSet(1)
+		return &s.Members, err
+	}, c.Node.Config().Int(option.SetMaxListpackEntries), false)
 }

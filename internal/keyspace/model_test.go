@@ -499,7 +499,7 @@ func TestModel(t *testing.T) {
 			m := &modelTest{t: t, rng: rand.New(rand.NewPCG(uint64(seed), 3)), mem: storage.NewMem(), cache: cache,
 				now: 1000, deferred: deferred}
 			m.open()
-			defer func() { _ = m.engine.CloseUnflushed() }()
+			defer func() { _ = errors.Join(m.store.Close(false), m.engine.CloseUnflushed()) }()
 			m.state = model{}.clone()
 			m.history = map[int64]model{m.offset: m.state}
 			for i := range 600 {

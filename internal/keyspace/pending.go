@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -51,7 +52,7 @@ type group struct {
 const (
 	// drainRows, drainBytes and drainGroups are how much is pending before the engine gets it: enough that
 	// neighbours in a sorted batch are near each other in the memtable.
-	drainRows   = 8 << 10
+	drainRows   = 4 << 10
 	drainBytes  = 4 << 20
 	drainGroups = 64
 	// maxPendingRows and maxPendingBytes are where committers wait for the engine.
@@ -123,6 +124,8 @@ func (s *Store) Drain() error {
 		return err
 	}
 	err = s.write(list)
+	s.points.writes.Add(1)
+	err = errors.Join(err, s.points.drop(false))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	defer p.mu.room.Broadcast()
@@ -237,8 +240,9 @@ func (s *Store) Close(keep bool) error {
 	p := &s.pending
 	p.wg.Wait()
 	defer s.cache.free()
-	if !keep {
-		return nil
+	var err error
+	if keep {
+		err = s.Drain()
 	}
-	return s.Drain()
+	return errors.Join(err, s.points.drop(true))
 }

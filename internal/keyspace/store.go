@@ -62,6 +62,7 @@ type Store struct {
 	state   encoding.State
 	opt     Options
 	pending pending
+	points  points
 	batch   *storage.Batch
 }
 
@@ -280,7 +281,7 @@ func (t *Txn) Effects(f func(db int, stream []byte)) {
 // engine. It reports whether more is left. Background work: it takes no key locks, since nothing refers to
 // what it deletes.
 func (s *Store) Reclaim(ctx context.Context, limit int) (more bool, err error) {
-	if err := s.Drain(); err != nil {
+	if err := errors.Join(s.Drain(), s.points.drop(false)); err != nil {
 		return false, err
 	}
 	if err := s.exciseRetired(ctx); err != nil {

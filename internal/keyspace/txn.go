@@ -324,7 +324,7 @@ func (t *Txn) read(hash uint64, key []byte) ([]byte, bool, error) {
 	if t.hot {
 		return nil, false, ErrCold
 	}
-	v, ok, err := t.store.engine.Get(dst, key)
+	v, ok, err := t.store.engineGet(dst, key)
 	if err != nil {
 		return nil, false, err
 	}

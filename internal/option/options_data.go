@@ -59,7 +59,7 @@ var (
 	})
 
 	DiskFreeMin = bytesOption(Spec{
-		Name: "disk-free-min", Group: GroupDurability, Default: "768mb", Min: 0, Max: math.MaxInt64,
+		Name: "disk-free-min", Group: GroupDurability, Default: "512mb", Min: 0, Max: math.MaxInt64,
 		Help: "Writes are refused (-MISCONF) while the data directory's file system has less free space; " +
 			"deletes are not. Keep it above one log file and the memtables. 0: never refused.",
 	})
@@ -101,7 +101,7 @@ var (
 	})
 
 	MemtableSize = bytesOption(Spec{
-		Name: "memtable-size", Aliases: []string{"write-buffer-size"}, Group: GroupStorage, Default: "64mb",
+		Name: "memtable-size", Aliases: []string{"write-buffer-size"}, Group: GroupStorage, Default: "32mb",
 		Min: 1 << 20, Max: 2 << 30, Immutable: true,
 		Help: "Size at which the engine writes its newest data to a file. Larger ones save disk work and " +
 			"cost memory: a few can exist at a time.",

@@ -173,9 +173,18 @@ func (s *Server) replay() error {
 	s.x.SetData(p.data, db)
 	store.Advance(int64(log.End()), db)
 	s.replayed.Store(a.Units)
+	if int64(log.End()-from) > replayFlush {
+		// A node that dies again before the memtable is full would replay all this once more, and more each time.
+		if err := errors.Join(store.Drain(), p.engine.AsyncFlush()); err != nil {
+			return fmt.Errorf("flush after a replay: %w", err)
+		}
+	}
 	s.log.Info("log replayed", "from", from, "to", log.End(), "units", a.Units, "took", time.Since(began))
 	return nil
 }
+
+// replayFlush is how many bytes of replayed log are made durable at once.
+const replayFlush = 4 << 20
 
 // applyError decides about a command of the stream that failed. On a stream of our own kind it means that
 // data and log have parted.

@@ -1,0 +1,6 @@
+//go:build !cgo
+
+package main
+
+// adviseHugePages does nothing: without C all memory is the Go runtime's.
+func adviseHugePages() {}
