@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "write what was found into testdata")
 // what the dashboard has seen of it, a command, "----", and the expected output up to an empty line.
 //
 //	shard epoch=3 [promised=4] [primary=a]
-//	node ID [prio=100] [zone=z] [see=CONN] [heard=50ms] [role=replica ...]
+//	node ID [prio=100] [zone=z] [see=CONN] [heard=50ms] [end=100 [applied=100]] [role=replica ...]
 //	started 10s            age of the dashboard; default 1m
 //	failedover 5s          time since the last failover
 //	answer ID [log=3] [end=100] [pending] [unfit=reason] [barred=reason]
@@ -148,6 +148,7 @@ func (s *scene) node(t *testing.T, id string, a map[string]string) {
 	_, r.Link.Broken = a["broken"]
 	_, r.DiskFull = a["full"]
 	r.Failed = a["failed"]
+	applied := int64(-1)
 	for k, x := range a {
 		switch k {
 		case "see":
@@ -164,6 +165,8 @@ func (s *scene) node(t *testing.T, id string, a map[string]string) {
 			r.Promised = epochOf(x)
 		case "end":
 			r.End = number(x)
+		case "applied":
+			applied = number(x)
 		case "ownprio":
 			r.Priority = int(number(x))
 		case "link":
@@ -175,6 +178,9 @@ func (s *scene) node(t *testing.T, id string, a map[string]string) {
 		case "unmanaged":
 			r.Managed = false
 		}
+	}
+	if r.Applied = applied; applied < 0 {
+		r.Applied = r.End
 	}
 	r.Promised = max(r.Promised, r.Epoch)
 	s.view.Nodes[n.ID] = v

@@ -123,6 +123,9 @@ func unfitForSwitch(r *topology.NodeReport, primary string, e topology.Epoch, en
 		return "its link to the primary is not up"
 	case r.End < end-cfg.SwitchLag:
 		return fmt.Sprintf("it is %d bytes behind", end-r.End)
+	case r.Applied < r.End-cfg.SwitchLag:
+		// Its log is there, but it opens only when all of that is applied, and writes are parked meanwhile.
+		return fmt.Sprintf("it has %d bytes still to apply", r.End-r.Applied)
 	}
 	return ""
 }
