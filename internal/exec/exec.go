@@ -87,8 +87,10 @@ type Executor struct {
 	expiry atomic.Bool // active expiry and expiry on access are on
 	// ended counts how often this node has stopped being primary: a reply that waited for durability promises
 	// nothing if that happened meanwhile, because what stands in the log at its offset may be another's.
-	ended    atomic.Uint64
-	Monitors atomic.Int64
+	ended atomic.Uint64
+	// unconfirmed counts sessions with replies that wait for durability or replicas.
+	unconfirmed atomic.Int64
+	Monitors    atomic.Int64
 
 	commit committer
 	watch  watchers

@@ -45,7 +45,7 @@ func (s *Session) Flush() error {
 			s.failMarks(0, err)
 		}
 	}
-	s.marks, s.strict = s.marks[:0], false
+	s.confirmed()
 	s.release()
 	return err
 }
@@ -179,6 +179,19 @@ func (x *Executor) ParkFor(d time.Duration) replog.Offset {
 		return nil
 	})
 	return end
+}
+
+// AwaitConfirmed waits, after ParkFor, until no reply waits for its write to be durable or on replicas, or
+// until ctx ends. A planned change of the role comes after it: the replicas have the writes, and a client that
+// is told that the outcome of its write is unknown would be told so for nothing.
+func (x *Executor) AwaitConfirmed(ctx context.Context) {
+	for x.unconfirmed.Load() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
 
 // Unpark lets writes go on.

@@ -336,3 +336,30 @@ func TestSyncReplicas(t *testing.T) {
 		t.Error("readers waited")
 	}
 }
+
+// TestAwaitConfirmed: a planned change of the role waits for the replies that wait for replicas, and no longer
+// than it was told to.
+func TestAwaitConfirmed(t *testing.T) {
+	g := newGate(t, gateOptions{
+		config: map[option.Option]string{option.SyncReplicas: "1"},
+		exec: func(o *Options) {
+			o.Online = func() int { return 1 }
+			o.WaitAcked = func(context.Context, replog.Offset, int) int { return 1 }
+		}})
+	c := g.client()
+	c.want("OK", "SET a 1")
+	g.x.AwaitConfirmed(t.Context()) // at once
+	c.Do(words("SET a 2"))
+	c.commitOpen()
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	g.x.AwaitConfirmed(short)
+	if short.Err() == nil {
+		t.Fatal("a write waits for its replica, and it did not wait for that")
+	}
+	_ = c.Flush()
+	g.x.AwaitConfirmed(t.Context())
+	if got := c.replies(); len(got) != 1 || got[0] != "OK" {
+		t.Errorf("%q", got)
+	}
+}

@@ -99,13 +99,17 @@ func (r *Round) Commit() {
 	strict, reign := x.strict(), x.ended.Load()
 	end, err := x.commitTxn(r.tx)
 	r.open, r.wrote = false, 0
+	if strict {
+		for _, s := range r.members {
+			if s.keyed {
+				s.promise(reign) // under the latch: see AwaitConfirmed
+			}
+		}
+	}
 	r.held.Release()
 	x.latch.RUnlock()
 	for _, s := range r.members {
 		s.joined = false
-		if s.keyed && strict {
-			s.promise(reign)
-		}
 		if err == nil {
 			s.waitEnd = max(s.waitEnd, end)
 		}
@@ -134,6 +138,16 @@ func (x *Executor) commitTxn(t *keyspace.Txn) (replog.Offset, error) {
 func (s *Session) promise(reign uint64) {
 	if !s.strict {
 		s.strict, s.reign = true, reign
+		s.x.unconfirmed.Add(1)
+	}
+}
+
+// confirmed says that the replies promised wait no more, whatever they became.
+func (s *Session) confirmed() {
+	s.marks = s.marks[:0]
+	if s.strict {
+		s.strict = false
+		s.x.unconfirmed.Add(-1)
 	}
 }
 
@@ -286,6 +300,9 @@ func FlushAll(sessions []*Session) {
 		}
 	}
 	if last == nil {
+		for _, s := range sessions {
+			s.confirmed()
+		}
 		return
 	}
 	err := last.x.waitDurable(last.ctx, last.waitEnd, last.reign)
@@ -295,6 +312,6 @@ func FlushAll(sessions []*Session) {
 		} else if s.strict && s.reign != last.reign {
 			_ = s.Flush()
 		}
-		s.marks, s.strict = s.marks[:0], false
+		s.confirmed()
 	}
 }

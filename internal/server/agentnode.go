@@ -83,9 +83,19 @@ func (s *Server) linkReport(n *nodeState) topology.Link {
 	return l
 }
 
+// confirmWait bounds how long a planned end of a reign waits for acknowledgements of writes. They take as long
+// as a round trip to a replica, unless that replica is gone.
+const confirmWait = 100 * time.Millisecond
+
 // Fence implements agent.Node.
-func (a agentNode) Fence(_ context.Context, epoch topology.Epoch) (topology.FenceAnswer, error) {
+func (a agentNode) Fence(ctx context.Context, epoch topology.Epoch) (topology.FenceAnswer, error) {
 	s := a.s
+	if s.state.Load().primary && s.x.Parked() {
+		// A planned change: the target has every write, and only the acknowledgements are on their way.
+		cctx, cancel := context.WithTimeout(ctx, confirmWait)
+		s.x.AwaitConfirmed(cctx)
+		cancel()
+	}
 	s.roleMu.Lock()
 	defer s.roleMu.Unlock()
 	p := s.promised.Load()

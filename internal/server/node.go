@@ -379,6 +379,9 @@ func (s *Server) handOver(ctx context.Context, host, port string, force bool) er
 		return err
 	}
 	defer c.Close()
+	cctx, cancel := context.WithTimeout(ctx, confirmWait)
+	s.x.AwaitConfirmed(cctx)
+	cancel()
 	if _, err := c.Do(ctx, "REPLICAOF", "NO", "ONE"); err != nil {
 		return fmt.Errorf("promote %s: %w", addr, err)
 	}
