@@ -6,6 +6,7 @@
 //	system   00 | name                                                 -> see State
 //	key      01 | space u32 | slot u16 | 'k' | hash48 | user key       -> Meta, and a string's value
 //	element  01 | space u32 | slot u16 | 'm' | collection u64 | hash48 | member -> Element
+//	ordered  01 | space u32 | slot u16 | 'm' | collection u64 | 0 (48 bits) | sort key -> the type's own
 //	expiry   02 | space u32 | deadline u64 | slot u16 | hash48 | user key -> nothing
 //	garbage  03 | space u32 | slot u16 | collection u64                 -> nothing
 //	retired  04 | space u32                                             -> nothing
@@ -14,7 +15,9 @@
 // is what a database points to: FLUSHDB points it to a new one. Elements stand under the slot in which
 // their collection was born and its id, never under the user key, so that RENAME rewrites one row; an id is
 // never used twice. Keys and members stand behind a 48-bit hash of themselves: slot and hash make the
-// cursor of SCAN, which therefore needs no state on the server.
+// cursor of SCAN, which therefore needs no state on the server. No member has the hash 0: behind it stand a
+// collection's ordered rows, whose sort keys and values belong to the type (a sorted set's scores, a list's
+// elements, a stream's entries). So a collection is one range, whatever its type.
 package encoding
 
 import (
@@ -79,7 +82,7 @@ const (
 	slotLen     = spaceLen + 2    // and slot
 	keyHead     = slotLen + 1 + 6 // and kind, hash
 	collHead    = slotLen + 1 + 8 // and kind, collection
-	elementHead = collHead + 6    // and hash
+	elementHead = collHead + 6    // and hash, which is 0 in ordered rows
 	expiryHead  = spaceLen + 8 + 2 + 6
 )
 
@@ -146,6 +149,17 @@ func ParseElement(row []byte) (hash uint64, member []byte, ok bool) {
 		return 0, nil, false
 	}
 	return readHash48(row[collHead:]), row[elementHead:], true
+}
+
+// AppendOrdered appends the row of a collection with a sort key.
+func AppendOrdered(dst []byte, s Space, birth slot.Slot, id Collection, sortKey []byte) []byte {
+	return append(AppendElementFrom(dst, s, birth, id, 0), sortKey...)
+}
+
+// SortKey is the sort key of an ordered row.
+func SortKey(row []byte) (sortKey []byte, ok bool) {
+	hash, sortKey, ok := ParseElement(row)
+	return sortKey, ok && hash == 0
 }
 
 // AppendExpiry appends the row of the expiry index for a key; deadline in Unix milliseconds.

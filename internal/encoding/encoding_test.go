@@ -36,6 +36,9 @@ func TestGoldenRows(t *testing.T) {
 		{"collection", AppendCollection(nil, 2, 3, 0x0102030405060708), "010000000200036d0102030405060708"},
 		{"element", AppendElement(nil, 2, 3, 4, user), "010000000200036d0000000000000004" + "b301e2de4e32" +
 			hex.EncodeToString(user)},
+		{"ordered", AppendOrdered(nil, 2, 3, 4, []byte{7}), "010000000200036d0000000000000004" + "000000000000" + "07"},
+		{"sorted set", AppendMeta(nil, &Meta{Type: ZSet, Birth: 3, ID: 4, Count: 2, Extra: []byte{9, 8}}), "0004" + "0003" +
+			"0000000000000004" + "02" + "0908"},
 		{"expiry", AppendExpiry(nil, 1, 1700000000000, n, h, user), "0200000001" + "0000018bcfe56800" + "06b4" +
 			"b301e2de4e32" + hex.EncodeToString(user)},
 		{"garbage", AppendGarbage(nil, 1, 3, 4), "030000000100030000000000000004"},
@@ -85,6 +88,7 @@ func TestRowsReadBack(t *testing.T) {
 	}
 	for _, m := range []Meta{
 		{Type: String, Value: []byte{}}, {Type: String, Value: []byte("x"), Deadline: math.MaxInt64},
+		{Type: List, Birth: 1, ID: 2, Count: 3, Extra: []byte("x")},
 		{Type: Hash, Birth: 16383, ID: math.MaxUint64, Count: math.MaxUint64, Deadline: 1}, {Type: Stream},
 	} {
 		var got Meta

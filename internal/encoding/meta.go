@@ -44,7 +44,7 @@ const (
 // Meta is the metadata record of a key.
 //
 //	flags byte | type byte | [deadline u64] | string: the value
-//	                                        | else: birth slot u16 | collection u64 | count uvarint
+//	                                        | else: birth slot u16 | collection u64 | count uvarint | extra
 type Meta struct {
 	Type     Type
 	Deadline int64 // Unix milliseconds; 0 = none
@@ -52,6 +52,8 @@ type Meta struct {
 	Birth    slot.Slot
 	ID       Collection
 	Count    uint64
+	// Extra is what a type keeps beside the count, in its own format; empty for hashes and sets.
+	Extra []byte
 }
 
 // AppendMeta encodes m.
@@ -69,10 +71,10 @@ func AppendMeta(dst []byte, m *Meta) []byte {
 	}
 	dst = binary.BigEndian.AppendUint16(dst, uint16(m.Birth))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(m.ID))
-	return binary.AppendUvarint(dst, m.Count)
+	return append(binary.AppendUvarint(dst, m.Count), m.Extra...)
 }
 
-// ParseMeta decodes a row into m; m.Value is a view into row.
+// ParseMeta decodes a row into m; m.Value and m.Extra are views into row.
 func ParseMeta(row []byte, m *Meta) error {
 	*m = Meta{}
 	if len(row) < 2 || row[0]&^metaKnown != 0 {
@@ -99,6 +101,9 @@ func ParseMeta(row []byte, m *Meta) error {
 	var n int
 	if m.Count, n = binary.Uvarint(rest[10:]); n <= 0 {
 		return fmt.Errorf("metadata count: %w", ErrCorrupt)
+	}
+	if extra := rest[10+n:]; len(extra) > 0 {
+		m.Extra = extra
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package keyspace
 import (
 	"bytes"
 	"errors"
-	"sort"
 
 	"haypile/internal/encoding"
 	"haypile/internal/storage"
@@ -59,6 +58,7 @@ type Element struct {
 // ScanElements walks the members of m from a hash on, in the order of (hash, member), until f says stop.
 // The views are valid during the call of f only.
 func (t *Txn) ScanElements(e *Entry, m *encoding.Meta, from uint64, f func(Element) (more bool)) error {
+	from = max(from, 1) // before it stand the ordered rows
 	lower := encoding.AppendElementFrom(t.mem.take(keyRowMax), e.space, m.Birth, m.ID, from)
 	lower = t.mem.keep(lower)
 	upper := encoding.PrefixEnd(encoding.AppendCollection(nil, e.space, m.Birth, m.ID))
@@ -160,14 +160,10 @@ func (t *Txn) scan(lower, upper []byte, f func(k, v []byte) (more bool)) error {
 		return err
 	}
 	var own []*row
-	for i := range t.rows.rows {
-		r := &t.rows.rows[i]
-		if bytes.Compare(r.key, lower) >= 0 && (upper == nil || bytes.Compare(r.key, upper) < 0) {
-			c := *r
-			own = append(own, &c)
-		}
+	for _, i := range t.rows.between(lower, upper) {
+		c := t.rows.rows[i]
+		own = append(own, &c)
 	}
-	sort.Slice(own, func(i, j int) bool { return bytes.Compare(own[i].key, own[j].key) < 0 })
 	it, err := t.store.engine.Iter(lower, upper)
 	if err != nil {
 		return err

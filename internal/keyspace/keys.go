@@ -173,8 +173,9 @@ func (s *Snapshot) Keys(db int, f func(*FoundKey) (more bool)) error {
 
 // Elements walks the members of a collection of a database.
 func (s *Snapshot) Elements(db int, m *encoding.Meta, f func(Element) (more bool)) error {
-	lower := encoding.AppendCollection(nil, s.State.Databases[db].Space, m.Birth, m.ID)
-	it, err := s.snap.Iter(lower, encoding.PrefixEnd(lower))
+	sp := s.State.Databases[db].Space
+	lower := encoding.AppendElementFrom(nil, sp, m.Birth, m.ID, 1)
+	it, err := s.snap.Iter(lower, encoding.PrefixEnd(encoding.AppendCollection(nil, sp, m.Birth, m.ID)))
 	if err != nil {
 		return err
 	}
@@ -191,6 +192,23 @@ func (s *Snapshot) Elements(db int, m *encoding.Meta, f func(Element) (more bool
 		if !f(el) {
 			break
 		}
+	}
+	return it.Close()
+}
+
+// GetOrdered reads an ordered row of a collection of a database; the value is a copy.
+func (s *Snapshot) GetOrdered(db int, m *encoding.Meta, sortKey []byte) ([]byte, bool, error) {
+	return s.snap.Get(nil, encoding.AppendOrdered(nil, s.State.Databases[db].Space, m.Birth, m.ID, sortKey))
+}
+
+// ScanOrdered walks ordered rows of a collection of a database; see Txn.ScanOrdered.
+func (s *Snapshot) ScanOrdered(db int, m *encoding.Meta, from, to []byte, f func(sortKey, value []byte) bool) error {
+	lower, upper := orderedRange(s.State.Databases[db].Space, m, from, to)
+	it, err := s.snap.Iter(lower, upper)
+	if err != nil {
+		return err
+	}
+	for ok := it.First(); ok && f(it.Key()[len(lower)-len(from):], it.Value()); ok = it.Next() {
 	}
 	return it.Close()
 }

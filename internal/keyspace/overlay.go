@@ -1,6 +1,12 @@
 package keyspace
 
-import "github.com/cespare/xxhash/v2"
+import (
+	"bytes"
+	"slices"
+	"sort"
+
+	"github.com/cespare/xxhash/v2"
+)
 
 // rowHash is the hash by which overlay, hot cache and filter find a row.
 func rowHash(key []byte) uint64 { return xxhash.Sum64(key) }
@@ -89,6 +95,8 @@ type overlay struct {
 	// index is a power of two long, at most half full; holds position+1 in rows.
 	index []int32
 	undo  []undoRow
+	// sorted are positions of rows in the order of keys, for walks; it covers rows[:len(sorted)].
+	sorted []int32
 }
 
 // undoRow restores rows[at] to old; fresh rows are removed instead.
@@ -105,12 +113,12 @@ func (o *overlay) reset() {
 		clear(o.index)
 	}
 	if cap(o.rows) > 4096 {
-		o.rows, o.index, o.undo = nil, nil, nil
+		o.rows, o.index, o.undo, o.sorted = nil, nil, nil, nil
 	}
 	// Transactions are kept for later use; the values of this one must not be.
 	clear(o.rows)
 	clear(o.undo)
-	o.rows, o.undo = o.rows[:0], o.undo[:0]
+	o.rows, o.undo, o.sorted = o.rows[:0], o.undo[:0], o.sorted[:0]
 }
 
 func (o *overlay) find(hash uint64, key []byte) int {
@@ -182,6 +190,9 @@ func (o *overlay) rollback(n int) {
 		}
 		o.rows = o.rows[:u.at]
 	}
+	if len(o.sorted) > len(o.rows) {
+		o.sorted = nil
+	}
 	// Fresh rows leave the index last in first out, but a rebuild is simpler and rollbacks are rare.
 	clear(o.index)
 	if len(o.rows) > overlaySmall {
@@ -189,4 +200,38 @@ func (o *overlay) rollback(n int) {
 			o.link(i)
 		}
 	}
+}
+
+// between are the positions of the rows with keys of [lower, upper), in order; nil upper means no end. The
+// slice stays as it is when rows are added; rows that are changed show their new version.
+func (o *overlay) between(lower, upper []byte) []int32 {
+	if n := len(o.sorted); n < len(o.rows) {
+		byKey := func(a, b int32) int { return bytes.Compare(o.rows[a].key, o.rows[b].key) }
+		fresh := make([]int32, 0, len(o.rows)-n)
+		for i := n; i < len(o.rows); i++ {
+			fresh = append(fresh, int32(i))
+		}
+		slices.SortFunc(fresh, byKey)
+		// A walk that is still going on looks at the old slice.
+		merged := make([]int32, 0, len(o.rows)+len(o.rows)/4)
+		old := o.sorted
+		for len(old) > 0 && len(fresh) > 0 {
+			if byKey(old[0], fresh[0]) < 0 {
+				merged, old = append(merged, old[0]), old[1:]
+			} else {
+				merged, fresh = append(merged, fresh[0]), fresh[1:]
+			}
+		}
+		o.sorted = append(append(merged, old...), fresh...)
+	}
+	at := func(key []byte) int {
+		return sort.Search(len(o.sorted), func(i int) bool {
+			return bytes.Compare(o.rows[o.sorted[i]].key, key) >= 0
+		})
+	}
+	from, to := at(lower), len(o.sorted)
+	if upper != nil {
+		to = at(upper)
+	}
+	return o.sorted[from:max(from, to)]
 }

@@ -383,10 +383,13 @@ func (t *Txn) Put(e *Entry, m encoding.Meta) error {
 		t.writeExpiry(e, m.Deadline, false)
 	}
 	t.count(e.space, keys, expires)
-	buf := t.mem.keep(encoding.AppendMeta(t.mem.take(len(m.Value)+keyRowMax), &m))
+	buf := t.mem.keep(encoding.AppendMeta(t.mem.take(len(m.Value)+len(m.Extra)+keyRowMax), &m))
 	t.write(row{hash: e.rowHash, key: e.row, val: buf, point: true, known: e.physical})
 	if m.Type == encoding.String {
 		m.Value = buf[len(buf)-len(m.Value):]
+	}
+	if len(m.Extra) > 0 {
+		m.Extra = buf[len(buf)-len(m.Extra):]
 	}
 	e.Meta, e.Found, e.physical = m, true, true
 	t.touch(e)

@@ -59,11 +59,8 @@ func typeNumber(t encoding.Type) (uint32, error) {
 	return 0, fmt.Errorf("digest of type %v: %w", t, encoding.ErrCorrupt)
 }
 
-// elements walks the members of a collection.
-type elements func(m *encoding.Meta, f func(keyspace.Element) (more bool)) error
-
 // value adds the value of a key and whether it has a deadline.
-func (s *sum) value(m *encoding.Meta, walk elements) error {
+func (s *sum) value(m *encoding.Meta, rows keyspace.Rows) error {
 	n, err := typeNumber(m.Type)
 	if err != nil {
 		return err
@@ -73,12 +70,12 @@ func (s *sum) value(m *encoding.Meta, walk elements) error {
 	case encoding.String:
 		s.mix(m.Value)
 	case encoding.Set:
-		err = walk(m, func(el keyspace.Element) bool {
+		err = rows.Elements(func(el keyspace.Element) bool {
 			s.xor(el.Member)
 			return true
 		})
 	case encoding.Hash:
-		err = walk(m, func(el keyspace.Element) bool {
+		err = rows.Elements(func(el keyspace.Element) bool {
 			var field sum
 			field.mix(el.Member)
 			field.mix(el.Value)
@@ -106,7 +103,6 @@ func All(ctx context.Context, snap *keyspace.Snapshot) (string, error) {
 }
 
 func database(ctx context.Context, snap *keyspace.Snapshot, db int, total *sum) error {
-	walk := func(m *encoding.Meta, f func(keyspace.Element) bool) error { return snap.Elements(db, m, f) }
 	first := true
 	var failed error
 	err := snap.Keys(db, func(k *keyspace.FoundKey) bool {
@@ -116,7 +112,7 @@ func database(ctx context.Context, snap *keyspace.Snapshot, db int, total *sum) 
 		}
 		var s sum
 		s.mix(k.User)
-		if failed = s.value(&k.Meta, walk); failed == nil {
+		if failed = s.value(&k.Meta, snap.Rows(db, &k.Meta)); failed == nil {
 			failed = ctx.Err()
 		}
 		total.xor(s[:])
@@ -133,9 +129,7 @@ func Value(t *keyspace.Txn, key []byte) (string, error) {
 	var s sum
 	e, err := t.Lookup(key)
 	if err == nil && e.Found {
-		err = s.value(&e.Meta, func(m *encoding.Meta, f func(keyspace.Element) bool) error {
-			return t.ScanElements(&e, m, 0, f)
-		})
+		err = s.value(&e.Meta, t.Rows(&e, &e.Meta))
 	}
 	return s.String(), err
 }

@@ -1,0 +1,104 @@
+package keyspace
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"haypile/internal/encoding"
+)
+
+// TestOrderedRows: ordered rows are walked as a sorted map would be, in both directions, through what a transaction
+// has changed, what is pending, and the engine; members of the same collection never appear among them.
+func TestOrderedRows(t *testing.T) {
+	for _, deferred := range []bool{false, true} {
+		t.Run(fmt.Sprint("deferred ", deferred), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(1, 7))
+			_, _, s := newStore(t, 1<<20)
+			s.opt.Defer = deferred
+			model := map[string]string{}
+			for range 60 {
+				commit(t, s, func(tx *Txn) error { return changeOrdered(t, rng, tx, model) })
+			}
+		})
+	}
+}
+
+func changeOrdered(t *testing.T, rng *rand.Rand, tx *Txn, model map[string]string) error {
+	key := func() []byte { return binary.BigEndian.AppendUint16([]byte{byte(rng.IntN(2))}, uint16(rng.IntN(100))) }
+	e, err := tx.Lookup([]byte("k"))
+	if err != nil {
+		return err
+	}
+	m := e.Meta
+	if !e.Found {
+		m = tx.NewCollection(&e, encoding.ZSet)
+	}
+	tx.PutElement(&e, &m, []byte{byte(rng.IntN(8))}, nil)
+	change := func(model map[string]string) {
+		for range rng.IntN(40) {
+			k := key()
+			if rng.IntN(3) == 0 {
+				tx.RemoveIndex(&e, &m, k)
+				delete(model, string(k))
+				continue
+			}
+			v := []byte{byte(rng.IntN(256))}
+			tx.PutIndex(&e, &m, k, v)
+			model[string(k)] = string(v)
+		}
+	}
+	change(model)
+	mark := tx.Mark()
+	compareOrdered(t, rng, tx, &e, &m, model, key)
+	change(maps.Clone(model))
+	tx.Rollback(&mark)
+	compareOrdered(t, rng, tx, &e, &m, model, key)
+	change(model)
+	compareOrdered(t, rng, tx, &e, &m, model, key)
+	m.Count++ // so that the row changes
+	return tx.Put(&e, m)
+}
+
+func compareOrdered(t *testing.T, rng *rand.Rand, tx *Txn, e *Entry, m *encoding.Meta, model map[string]string,
+	key func() []byte) {
+	t.Helper()
+	for range 4 {
+		from, to := key(), key()
+		if rng.IntN(3) == 0 {
+			from = nil
+		}
+		if rng.IntN(3) == 0 {
+			to = nil
+		}
+		most := rng.IntN(30)
+		var want []string
+		for k, v := range model {
+			if k >= string(from) && (to == nil || k < string(to)) {
+				want = append(want, k+"="+v)
+			}
+		}
+		slices.Sort(want)
+		for _, up := range []bool{true, false} {
+			var got []string
+			f := func(k, v []byte) bool {
+				got = append(got, string(k)+"="+string(v))
+				return len(got) < most
+			}
+			scan := tx.ScanOrdered
+			if !up {
+				scan = tx.ScanOrderedBack
+				slices.Reverse(want)
+			}
+			if err := scan(e, m, from, to, f); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(got, want[:min(len(want), max(1, most))]) {
+				t.Fatalf("from %x to %x up %v: %q, want %q", from, to, up, got, want)
+			}
+		}
+	}
+}
