@@ -10,7 +10,7 @@ import (
 // not listed takes the entry of the nearest listed parent; one without any is a violation.
 var layers = map[string]int{
 	"internal/resp": 0, "internal/command": 0, "internal/option": 0, "internal/slot": 0, "internal/topology": 0,
-	"internal/event": 0, "internal/disk": 0, "internal/glob": 0, "internal/commandinfo": 0,
+	"internal/event": 0, "internal/keyevent": 0, "internal/disk": 0, "internal/glob": 0, "internal/commandinfo": 0,
 
 	"internal/encoding": 1, "internal/storage": 1, "internal/replog": 1, "internal/rdb": 1, "internal/metastore": 1,
 	"internal/datadir": 1,
@@ -33,6 +33,7 @@ var sideways = map[[2]string]string{
 	{"internal/topology", "internal/slot"}:         "a shard owns ranges of slots",
 	{"internal/exec", "internal/commands"}:         "the gate runs the commands that the table names",
 	{"internal/session", "internal/exec"}:          "a connection hands its commands to the gate",
+	{"internal/option", "internal/keyevent"}:       "an option names classes of events",
 	{"internal/commandinfo", "internal/command"}:   "COMMAND is answered from the table",
 	{"internal/commandinfo", "internal/resp"}:      "COMMAND is answered from the table, to a client",
 	{"internal/session", "internal/commands"}:      "connection commands work on the connection's state",

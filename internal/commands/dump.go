@@ -2,6 +2,7 @@ package commands
 
 import (
 	"haypile/internal/encoding"
+	"haypile/internal/keyevent"
 	"haypile/internal/keyspace"
 	"haypile/internal/rdb"
 	"haypile/internal/resp"
@@ -130,9 +131,11 @@ func restore(c *Call) error {
 		c.Tx.Rollback(&empty)
 		if existed {
 			c.effect(wordDel, e.User)
+			c.notify(keyevent.Generic, "del", e.User)
 		}
 		return nil
 	}
+	c.notify(keyevent.Generic, "restore", e.User)
 	if deadline != 0 && !o.absolute {
 		args := [][]byte{wordRestore, e.User, decimal(deadline), c.Args[3], wordAbsTTL}
 		if o.replace {

@@ -120,7 +120,7 @@ func expire(c *Call, form timeForm) error {
 	}
 	deadline = storedDeadline(deadline)
 	c.effect(wordPExpireAt, e.User, decimal(deadline))
-	return c.Tx.SetDeadline(&e, deadline)
+	return c.setDeadline(&e, deadline)
 }
 
 func persist(c *Call) error {
@@ -133,7 +133,7 @@ func persist(c *Call) error {
 		return nil
 	}
 	c.Out.Int(1)
-	return c.Tx.SetDeadline(&e, 0)
+	return c.setDeadline(&e, 0)
 }
 
 // ttl answers -2 for a missing key and -1 for one that does not expire. Seconds are rounded.

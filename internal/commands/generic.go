@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"haypile/internal/command"
+	"haypile/internal/keyevent"
 	"haypile/internal/keyspace"
 	"haypile/internal/resp"
 )
@@ -78,7 +79,10 @@ func del(c *Call) error {
 		if err != nil {
 			return err
 		}
-		n += bit(was)
+		if was {
+			n++
+			c.notify(keyevent.Generic, "del", k)
+		}
 	}
 	c.Out.Int(n)
 	return nil
@@ -138,7 +142,12 @@ func rename(c *Call, replace bool) error {
 		return err
 	}
 	done(true)
-	return c.Tx.Move(&src, &dst)
+	if err := c.Tx.Move(&src, &dst); err != nil {
+		return err
+	}
+	c.notify(keyevent.Generic, "rename_from", c.Args[1])
+	c.notify(keyevent.Generic, "rename_to", c.Args[2])
+	return nil
 }
 
 func copyKey(c *Call) error {
@@ -165,6 +174,7 @@ func copyKey(c *Call) error {
 		return err
 	}
 	if !src.Found {
+		c.notifyMiss(&src)
 		c.Out.Int(0)
 		return nil
 	}
@@ -176,7 +186,11 @@ func copyKey(c *Call) error {
 	if !free {
 		return nil
 	}
-	return tooLarge(c.Tx.Copy(&src, &dst))
+	if err := c.Tx.Copy(&src, &dst); err != nil {
+		return tooLarge(err)
+	}
+	c.Tx.Event(keyevent.Generic, "copy_to", db, c.Args[2])
+	return nil
 }
 
 // destination looks a key up that is about to be created, and deletes what is there if it may be replaced.
@@ -215,7 +229,12 @@ func move(c *Call) error {
 	if !free {
 		return nil
 	}
-	return tooLarge(c.Tx.Move(&src, &dst))
+	if err := c.Tx.Move(&src, &dst); err != nil {
+		return tooLarge(err)
+	}
+	c.notify(keyevent.Generic, "move_from", c.Args[1])
+	c.Tx.Event(keyevent.Generic, "move_to", db, c.Args[1])
+	return nil
 }
 
 // errCopyTooLarge refuses to copy a value of more than 1 GB.

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"haypile/internal/command"
+	"haypile/internal/keyevent"
 	"haypile/internal/keyspace"
 	"haypile/internal/resp"
 	"haypile/internal/types/hash"
@@ -88,7 +89,12 @@ func hSet(c *Call) error {
 	} else {
 		c.Out.Int(added)
 	}
-	return h.Save()
+	return c.saveHash(&h, "hset")
+}
+
+// saveHash stores a hash that was changed and tells of it.
+func (c *Call) saveHash(h *hash.Hash, event string) error {
+	return c.saveMembers(&h.Members, keyevent.Hash, event)
 }
 
 func hSetNX(c *Call) error {
@@ -108,7 +114,7 @@ func hSetNX(c *Call) error {
 		return err
 	}
 	c.Out.Int(1)
-	return h.Save()
+	return c.saveHash(&h, "hset")
 }
 
 func hGet(c *Call) error {
@@ -154,7 +160,10 @@ func hDel(c *Call) error {
 		deleted += bit(was)
 	}
 	c.Out.Int(deleted)
-	return h.Save()
+	if deleted == 0 {
+		return nil
+	}
+	return c.saveHash(&h, "hdel")
 }
 
 func hExists(c *Call) error {

@@ -36,7 +36,7 @@ func hIncrBy(c *Call) error {
 		return err
 	}
 	c.Out.Int(n)
-	return h.Save()
+	return c.saveHash(&h, "hincrby")
 }
 
 func hIncrByFloat(c *Call) error {
@@ -72,5 +72,5 @@ func hIncrByFloat(c *Call) error {
 	}
 	c.effect(wordHSet, c.Args[1], field, sum)
 	c.Out.Bulk(sum)
-	return h.Save()
+	return c.saveHash(&h, "hincrbyfloat")
 }

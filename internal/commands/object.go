@@ -16,7 +16,7 @@ func objectSub(name, syntax, summary string, run func(*Call, *keyspace.Entry) er
 		Complexity: "O(1)", Flags: command.ReadOnly, ACL: []string{"keyspace"},
 		Keys: []command.KeySpec{command.One(2, command.AccessRO)},
 	}, Run: func(c *Call) error {
-		e, err := c.Tx.Lookup(c.Args[2])
+		e, err := c.Tx.LookupIn(c.Tx.DB(), c.Args[2])
 		if err != nil {
 			return err
 		}

@@ -76,7 +76,7 @@ func memoryUsage(c *Call) error {
 	if samples == 0 || samples > maxSamples {
 		samples = maxSamples
 	}
-	e, err := c.Tx.Lookup(c.Args[2])
+	e, err := c.Tx.LookupIn(c.Tx.DB(), c.Args[2])
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"haypile/internal/command"
+	"haypile/internal/keyevent"
 	"haypile/internal/keyspace"
 	"haypile/internal/option"
 	"haypile/internal/resp"
@@ -92,6 +93,11 @@ func (c *Call) openSets(from, to int) ([]*set.Set, error) {
 	return sets, nil
 }
 
+// saveSet stores a set that was changed and tells of it.
+func (c *Call) saveSet(s *set.Set, event string) error {
+	return c.saveMembers(&s.Members, keyevent.Set, event)
+}
+
 func sAdd(c *Call) error {
 	s, err := c.openSet(1)
 	if err != nil {
@@ -106,7 +112,10 @@ func sAdd(c *Call) error {
 		added += bit(isNew)
 	}
 	c.Out.Int(added)
-	return s.Save()
+	if added == 0 {
+		return nil
+	}
+	return c.saveSet(&s, "sadd")
 }
 
 func sRem(c *Call) error {
@@ -123,7 +132,10 @@ func sRem(c *Call) error {
 		removed += bit(was)
 	}
 	c.Out.Int(removed)
-	return s.Save()
+	if removed == 0 {
+		return nil
+	}
+	return c.saveSet(&s, "srem")
 }
 
 func sCard(c *Call) error {
@@ -205,6 +217,9 @@ func storeSets(op func([]*set.Set, func([]byte) bool) error) func(*Call) error {
 		if err != nil {
 			return err
 		}
+		for _, s := range sets {
+			c.notifyMiss(s.Key())
+		}
 		e, err := c.Tx.Lookup(c.Args[1])
 		if err != nil {
 			return err
@@ -221,9 +236,12 @@ func storeSets(op func([]*set.Set, func([]byte) bool) error) func(*Call) error {
 		case size > maxStoredBytes:
 			return Error("ERR " + keyspace.ErrTooLarge.Error())
 		case dst.Len() == 0:
-			_, err = c.Tx.Remove(&e)
+			var was bool
+			if was, err = c.Tx.Remove(&e); was {
+				c.notify(keyevent.Generic, "del", c.Args[1])
+			}
 		default:
-			err = dst.Save()
+			err = c.saveSet(&dst, string(lowerASCII([]byte(c.Cmd.Name))))
 		}
 		c.Out.Int(int64(dst.Len()))
 		return err
@@ -282,19 +300,18 @@ func sMove(c *Call) error {
 		return err
 	}
 	had, err := src.Delete(c.Args[3])
-	if err != nil {
+	c.Out.Int(bit(had))
+	if err != nil || !had {
 		return err
 	}
-	if had {
-		if _, err := dst.Insert(c.Args[3]); err != nil {
-			return err
-		}
-		if err := errors.Join(src.Save(), dst.Save()); err != nil {
-			return err
-		}
+	if err := c.saveSet(&src, "srem"); err != nil {
+		return err
 	}
-	c.Out.Int(bit(had))
-	return nil
+	added, err := dst.Insert(c.Args[3])
+	if err != nil || !added {
+		return err
+	}
+	return c.saveSet(&dst, "sadd")
 }
 
 func sScan(c *Call) error {

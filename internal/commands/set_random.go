@@ -102,5 +102,5 @@ func sPop(c *Call) error {
 	default:
 		c.effect(effect...)
 	}
-	return s.Save()
+	return c.saveSet(&s, "spop")
 }

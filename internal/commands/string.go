@@ -166,7 +166,7 @@ func appendTo(c *Call) error {
 		}
 	}
 	value := append(append(make([]byte, 0, len(old)+len(more)), old...), more...)
-	if err := c.Tx.PutString(&e, value, e.Meta.Deadline); err != nil {
+	if err := c.putString(&e, value, e.Meta.Deadline, "append"); err != nil {
 		return err
 	}
 	c.Out.Int(int64(len(value)))
@@ -196,7 +196,7 @@ func setRange(c *Call) error {
 	value := make([]byte, max(int64(len(old)), offset+int64(len(part))))
 	copy(value, old)
 	copy(value[offset:], part)
-	if err := c.Tx.PutString(&e, value, e.Meta.Deadline); err != nil {
+	if err := c.putString(&e, value, e.Meta.Deadline, "setrange"); err != nil {
 		return err
 	}
 	c.Out.Int(int64(len(value)))

@@ -44,7 +44,7 @@ func add(c *Call, by int64) error {
 	}
 	n += by
 	c.Out.Int(n)
-	return c.Tx.PutString(&e, decimal(n), e.Meta.Deadline)
+	return c.putString(&e, decimal(n), e.Meta.Deadline, "incrby")
 }
 
 func incrByFloat(c *Call) error {
@@ -67,5 +67,5 @@ func incrByFloat(c *Call) error {
 	}
 	c.Out.Bulk(sum)
 	c.effect(wordSet, e.User, sum, wordKeepTTL)
-	return c.Tx.PutString(&e, sum, e.Meta.Deadline)
+	return c.putString(&e, sum, e.Meta.Deadline, "incrbyfloat")
 }

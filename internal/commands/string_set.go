@@ -2,6 +2,7 @@ package commands
 
 import (
 	"haypile/internal/encoding"
+	"haypile/internal/keyevent"
 	"haypile/internal/keyspace"
 	"haypile/internal/resp"
 )
@@ -58,7 +59,7 @@ func setString(c *Call) error {
 			return err
 		}
 		c.Out.OK()
-		return c.Tx.PutString(&e, value, 0)
+		return c.putString(&e, value, 0, "set")
 	}
 	o, err := c.parseSetOptions(3, true)
 	if err != nil {
@@ -79,6 +80,7 @@ func setString(c *Call) error {
 			return Error(resp.ErrWrongType)
 		}
 		c.writeString(e.Found, e.Meta.Value)
+		c.notifyMiss(&e)
 	}
 	// What comes from the stream was done where it came from, whatever the condition finds here.
 	if !c.Tx.Applying() && (o.nx && e.Found || o.xx && !e.Found) {
@@ -99,7 +101,18 @@ func setString(c *Call) error {
 	default:
 		c.effect(wordSet, key, value)
 	}
-	return c.Tx.PutString(&e, value, deadline)
+	return c.putUntil(&e, value, deadline, o.form != noTime)
+}
+
+// putUntil stores a string for a SET, and tells of the deadline if the command set one.
+func (c *Call) putUntil(e *keyspace.Entry, value []byte, deadline int64, timed bool) error {
+	if err := c.putString(e, value, deadline, "set"); err != nil {
+		return err
+	}
+	if timed {
+		c.notify(keyevent.Generic, "expire", e.User)
+	}
+	return nil
 }
 
 func setNX(c *Call) error {
@@ -112,7 +125,7 @@ func setNX(c *Call) error {
 		return nil
 	}
 	c.Out.Int(1)
-	return c.Tx.PutString(&e, c.Args[2], 0)
+	return c.putString(&e, c.Args[2], 0, "set")
 }
 
 // setTimed stores args[3] with the time args[2].
@@ -127,7 +140,7 @@ func setTimed(c *Call, form timeForm, name string) error {
 	}
 	c.effect(wordSet, c.Args[1], c.Args[3], wordPXAt, decimal(deadline))
 	c.Out.OK()
-	return c.Tx.PutString(&e, c.Args[3], deadline)
+	return c.putUntil(&e, c.Args[3], deadline, true)
 }
 
 func getSet(c *Call) error {
@@ -136,8 +149,9 @@ func getSet(c *Call) error {
 		return err
 	}
 	c.writeString(e.Found, e.Meta.Value)
+	c.notifyMiss(&e)
 	c.effect(wordSet, c.Args[1], c.Args[2])
-	return c.Tx.PutString(&e, c.Args[2], 0)
+	return c.putString(&e, c.Args[2], 0, "set")
 }
 
 func getDel(c *Call) error {
@@ -147,15 +161,17 @@ func getDel(c *Call) error {
 	}
 	c.writeString(e.Found, e.Meta.Value)
 	if !e.Found {
+		c.notifyMiss(&e)
 		return nil
 	}
 	return c.remove(&e)
 }
 
-// remove deletes a key that exists, and logs it as DEL.
+// remove deletes a key that exists, logs it as DEL and tells of it.
 func (c *Call) remove(e *keyspace.Entry) error {
 	c.effect(wordDel, e.User)
 	_, err := c.Tx.Remove(e)
+	c.notify(keyevent.Generic, "del", e.User)
 	return err
 }
 
@@ -169,6 +185,7 @@ func getEx(c *Call) error {
 		return err
 	}
 	if !e.Found {
+		c.notifyMiss(&e)
 		c.Out.Null()
 		return nil
 	}
@@ -184,10 +201,10 @@ func getEx(c *Call) error {
 		return c.remove(&e)
 	case deadline != 0:
 		c.effect(wordPExpireAt, e.User, decimal(deadline))
-		return c.Tx.SetDeadline(&e, deadline)
+		return c.setDeadline(&e, deadline)
 	case o.persist && e.Meta.Deadline != 0:
 		c.effect(wordPersist, e.User)
-		return c.Tx.SetDeadline(&e, 0)
+		return c.setDeadline(&e, 0)
 	}
 	return nil
 }
@@ -224,7 +241,7 @@ func (c *Call) setPairs() error {
 		if err != nil {
 			return err
 		}
-		if err := c.Tx.PutString(&e, c.Args[i+1], 0); err != nil {
+		if err := c.putString(&e, c.Args[i+1], 0, "set"); err != nil {
 			return err
 		}
 	}

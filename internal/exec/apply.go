@@ -27,6 +27,8 @@ type Applier struct {
 	// OnError decides about a command of the stream that fails; nil: the Applier fails with ErrApply. A
 	// stream from a foreign primary is counted and goes on, as Redis does.
 	OnError func(args [][]byte, err error) error
+	// Quiet publishes no events: what a start replays has been published before.
+	Quiet bool
 }
 
 // NewApplier makes one.
@@ -74,8 +76,10 @@ func (a *Applier) Apply(units []Unit) error {
 		last := &units[n-1]
 		err := s.x.commit.submitLogged(t, last.End, last.DB)
 		if err == nil {
-			s.x.Store().Settle(t)
-			s.x.touch(t)
+			if a.Quiet {
+				t.DropEvents(0)
+			}
+			s.x.settle(t)
 		}
 		done = n
 		s.own.held.Release()

@@ -549,7 +549,14 @@ func (s *Session) invoke(cmd *commands.Command, args [][]byte) {
 	s.call.Reset()
 	s.call.Tx, s.call.Args, s.call.Cmd = s.r.tx, args, cmd
 	s.r.tx.CountLookups()
+	events := len(s.r.tx.Events())
 	s.run(cmd, nil)
+	switch {
+	case s.cold:
+		s.r.tx.DropEvents(events)
+	case !s.r.open:
+		s.x.publishEvents(s.r.tx)
+	}
 	if hits, misses := s.r.tx.Lookups(); hits+misses > 0 && !s.cold {
 		s.x.Stats.Hits.Add(hits)
 		s.x.Stats.Misses.Add(misses)

@@ -170,6 +170,7 @@ func (s *Session) execQueue(m *multiState) error {
 		s.call.After(f)
 	}
 	if t.Empty() && !m.writes {
+		x.publishEvents(t)
 		return nil
 	}
 	t.Frame()

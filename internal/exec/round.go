@@ -119,19 +119,26 @@ func (r *Round) Commit() {
 	r.members = r.members[:0]
 }
 
-// commitTxn commits t and, while its locks are held, settles cache and watchers. It returns the offset of the
-// log that the replies depend on: a write that appended nothing still promises what it saw.
+// commitTxn commits t and, while its locks are held, settles cache and watchers and publishes events. It returns
+// the offset of the log that the replies depend on: a write that appended nothing still promises what it saw.
 func (x *Executor) commitTxn(t *keyspace.Txn) (replog.Offset, error) {
 	if t.Empty() {
+		x.publishEvents(t) // of reads
 		return x.Log().End(), nil
 	}
 	end, err := x.commit.submit(t)
 	if err != nil {
 		return end, err
 	}
+	x.settle(t)
+	return end, nil
+}
+
+// settle tells of a transaction that has been applied. REQUIRES: the locks under which it was made.
+func (x *Executor) settle(t *keyspace.Txn) {
 	x.Store().Settle(t)
 	x.touch(t)
-	return end, nil
+	x.publishEvents(t)
 }
 
 // promise makes the replies wait for more than write(2); reign is Executor.ended from before the commit.

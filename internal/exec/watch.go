@@ -70,7 +70,7 @@ func (s *Session) Watch(call *commands.Call) error {
 		if s.watch.find(k.watchKey) != nil {
 			continue
 		}
-		e, err := call.Tx.Lookup(key)
+		e, err := call.Tx.LookupIn(k.db, key)
 		if err != nil {
 			return err
 		}
@@ -192,7 +192,7 @@ func (x *Executor) look(k watchKey) presence {
 	t := x.Store().NewTxn()
 	defer t.Done()
 	t.Begin(keyspace.ModeRead, k.db, time.Now().UnixMilli())
-	switch e, err := t.Lookup([]byte(k.key)); {
+	switch e, err := t.LookupIn(k.db, []byte(k.key)); {
 	case err == nil && !e.Found && e.Meta.Deadline != 0:
 		return past
 	case err == nil && !e.Found:
@@ -221,7 +221,7 @@ func (s *Session) watchExpired() bool {
 	t.Reset()
 	for _, k := range s.watch.keys {
 		t.Begin(keyspace.ModeRead, k.db, s.timer.nowMillis())
-		e, err := t.Lookup([]byte(k.key))
+		e, err := t.LookupIn(k.db, []byte(k.key))
 		if err != nil || !k.expired && !e.Found && e.Meta.Deadline != 0 {
 			return true
 		}

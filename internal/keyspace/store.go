@@ -33,6 +33,8 @@ type Options struct {
 	Defer bool
 	// Watching is shared by the stores that follow one another on a node; nil: one of its own.
 	Watching *atomic.Int64
+	// Events, too: see Store.Events.
+	Events *atomic.Uint32
 }
 
 // Store is the key space of a node over one engine.
@@ -44,6 +46,8 @@ type Store struct {
 
 	// Watching counts watched keys: while it is 0, transactions do not collect what they touch.
 	Watching *atomic.Int64
+	// Events are the classes of events (keyevent.Class) that transactions collect.
+	Events *atomic.Uint32
 	// Expired counts keys deleted because of their deadline.
 	Expired atomic.Int64
 
@@ -81,6 +85,9 @@ func Open(engine *storage.Engine, opt Options) (*Store, error) {
 	s.pending.mu.room.L = &s.pending.mu
 	if s.Watching = opt.Watching; s.Watching == nil {
 		s.Watching = new(atomic.Int64)
+	}
+	if s.Events = opt.Events; s.Events == nil {
+		s.Events = new(atomic.Uint32)
 	}
 	v, ok, err := engine.Get(nil, encoding.StateRow)
 	if err != nil {

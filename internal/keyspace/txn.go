@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"haypile/internal/encoding"
+	"haypile/internal/keyevent"
 	"haypile/internal/resp"
 	"haypile/internal/slot"
 )
@@ -43,6 +44,7 @@ type Txn struct {
 	segs    []segment
 	deltas  []delta
 	touched []Touched
+	events  []Event
 	// dbs is the transaction's own view of which space each database has, after FLUSHDB or SWAPDB in it.
 	dbs []encoding.SpaceCount
 	// changes counts logical changes, as Redis' server.dirty.
@@ -152,6 +154,7 @@ func (t *Txn) Reset() {
 	t.effects, t.segs, t.deltas = t.effects[:0], t.segs[:0], t.deltas[:0]
 	t.touched, t.dbs, t.changes, t.flushed, t.swapped = t.touched[:0], nil, 0, nil, nil
 	t.expirations, t.expirationBytes, t.commands = 0, 0, 0
+	t.events = t.events[:0]
 }
 
 // Of reports whether the transaction belongs to the store.
@@ -159,8 +162,8 @@ func (t *Txn) Of(s *Store) bool { return t.store == s }
 
 // Mark is a point to which a failed command is rolled back.
 type Mark struct {
-	undo, effects, segs, touched, flushed, swapped, commands int
-	changes, expirations, expirationBytes                    int64
+	undo, effects, segs, touched, events, flushed, swapped, commands int
+	changes, expirations, expirationBytes                            int64
 
 	deltas  [4]delta
 	ndeltas int
@@ -171,7 +174,7 @@ type Mark struct {
 // Mark remembers the present state.
 func (t *Txn) Mark() Mark {
 	m := Mark{undo: len(t.rows.undo), effects: len(t.effects), segs: len(t.segs), touched: len(t.touched),
-		flushed: len(t.flushed), swapped: len(t.swapped), commands: t.commands, changes: t.changes,
+		events: len(t.events), flushed: len(t.flushed), swapped: len(t.swapped), commands: t.commands, changes: t.changes,
 		expirations: t.expirations, expirationBytes: t.expirationBytes, ndeltas: len(t.deltas), dbs: t.dbs}
 	if len(t.deltas) <= len(m.deltas) {
 		copy(m.deltas[:], t.deltas)
@@ -185,6 +188,7 @@ func (t *Txn) Mark() Mark {
 func (t *Txn) Rollback(m *Mark) {
 	t.rows.rollback(m.undo)
 	t.effects, t.segs, t.touched = t.effects[:m.effects], t.segs[:m.segs], t.touched[:m.touched]
+	t.events = t.events[:m.events]
 	t.changes, t.dbs, t.flushed = m.changes, m.dbs, t.flushed[:m.flushed]
 	t.swapped = t.swapped[:m.swapped]
 	t.expirations, t.expirationBytes, t.commands = m.expirations, m.expirationBytes, m.commands
@@ -263,10 +267,17 @@ func (e *Entry) Type() encoding.Type {
 // Slot is the key's slot.
 func (e *Entry) Slot() slot.Slot { return e.slot }
 
-// Lookup reads a key of the selected database. In ModeWrite a key past its deadline is deleted on the way.
-func (t *Txn) Lookup(user []byte) (Entry, error) { return t.LookupIn(t.db, user) }
+// Lookup reads a key of the selected database. In ModeWrite a key past its deadline is deleted on the way; in
+// ModeRead one that is missing is an event.
+func (t *Txn) Lookup(user []byte) (Entry, error) {
+	e, err := t.LookupIn(t.db, user)
+	if t.mode == ModeRead && !e.Found && err == nil {
+		t.Event(keyevent.Miss, "keymiss", t.db, user)
+	}
+	return e, err
+}
 
-// LookupIn reads a key of another database.
+// LookupIn reads a key of any database, without the event of a missing one.
 func (t *Txn) LookupIn(db int, user []byte) (Entry, error) {
 	e := Entry{User: user, hash: encoding.Hash48(user), slot: slot.Of(user), space: t.space(db), db: db}
 	e.row = t.mem.keep(encoding.AppendKey(t.mem.take(len(user)+keyRowMax), e.space, e.slot, e.hash, user))
@@ -365,7 +376,9 @@ func (t *Txn) touch(e *Entry) {
 // it replaces (another id, or another type) is dropped. m.Value is copied.
 func (t *Txn) Put(e *Entry, m encoding.Meta) error {
 	var keys, expires int64 = 1, 0
-	if e.physical {
+	if !e.physical {
+		t.Event(keyevent.New, "new", e.db, e.User)
+	} else {
 		keys = 0
 		old := &e.Meta
 		if old.Type != encoding.String && (m.Type == encoding.String || m.ID != old.ID) {
@@ -439,6 +452,7 @@ func (t *Txn) expire(e *Entry) error {
 	}
 	n := len(t.effects)
 	t.Effect(wordDel, e.User)
+	t.Event(keyevent.Expired, "expired", e.db, e.User)
 	t.expirationBytes += int64(len(t.effects) - n)
 	t.expirations++
 	t.store.Expired.Add(1)

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"haypile/internal/keyevent"
 )
 
 // SavePoint is one pair of the save option.
@@ -224,6 +226,14 @@ var percentileRules = listRules{parse: func(_, words []string) ([]string, any, e
 		list = append(list, f)
 	}
 	return canonical, list, nil
+}}
+
+var classRules = listRules{parse: func(_, words []string) ([]string, any, error) {
+	c, err := keyevent.Parse(strings.Join(words, " "))
+	if err != nil {
+		return nil, nil, err
+	}
+	return []string{c.String()}, c, nil
 }}
 
 var shutdownWords = []string{"default", "save", "nosave", "now", "force"}

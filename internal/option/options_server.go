@@ -3,6 +3,8 @@ package option
 import (
 	"math"
 	"time"
+
+	"haypile/internal/keyevent"
 )
 
 // Network.
@@ -243,6 +245,16 @@ var (
 		Name: "latency-tracking-info-percentiles", Group: GroupObserve, Default: "50 99 99.9",
 		Help: "Percentiles that INFO latencystats prints.",
 	}, percentileRules)
+
+	NotifyKeyspaceEvents = listOption[keyevent.Class](Spec{
+		Name: "notify-keyspace-events", Group: GroupObserve,
+		Help: "Changes of keys that are published to subscribers, by letters. Where to: `K` on " +
+			"`__keyspace@<db>__:<key>`, `E` on `__keyevent@<db>__:<event>`; at least one of them is needed. " +
+			"What: `g` commands for any type, `$` strings, `l` lists, `s` sets, `h` hashes, `z` sorted sets, " +
+			"`t` streams, `x` expired keys, `n` new keys, `m` reads of missing keys; `A` is all but `n` and `m`. " +
+			"`e` (evicted) and `d` (modules) are accepted and never happen. Empty: nothing.",
+		DiffersFromRedis: "CONFIG GET shows an `n` beside an `A`, which Redis leaves out.",
+	}, classRules)
 
 	MetricsPort = intOption(Spec{
 		Name: "metrics-port", Group: GroupObserve, Default: "0", Min: 0, Max: 65535, Immutable: true,

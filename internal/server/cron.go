@@ -199,6 +199,9 @@ func (s *Server) watchOptions() {
 			st.SetCacheBytes(hot)
 		}
 	}, option.MaxMemory, option.CacheSize)
+	wanted := func(now *option.View) { s.events.Store(uint32(option.NotifyKeyspaceEvents.Get(now))) }
+	wanted(s.cfg.View())
+	s.cfg.OnChange(wanted, option.NotifyKeyspaceEvents)
 	s.cfg.OnChange(func(*option.View) { s.feeds.SetOptions(s.feedOptions()) },
 		option.ReplPingReplicaPeriod, option.ReplTimeout, option.FullSyncRate, option.LogRetentionSize)
 }

@@ -86,7 +86,7 @@ func (s *Server) openEngine(p *pair) error {
 	}
 	store, err := keyspace.Open(engine, keyspace.Options{
 		Databases: int(s.cfg.Int(option.Databases)), CacheBytes: hot, StartOffset: int64(log.Start()), Watching: &s.watching,
-		Defer: true,
+		Events: &s.events, Defer: true,
 	})
 	if err != nil {
 		return errors.Join(err, engine.CloseUnflushed())
@@ -125,7 +125,7 @@ func (s *Server) replay() error {
 	from := replog.Offset(store.Applied())
 	began, last := time.Now(), time.Now()
 	a := s.x.NewApplier()
-	a.OnError = s.applyError
+	a.OnError, a.Quiet = s.applyError, true
 	db := store.AppliedDB()
 	split := replication.NewSplitter(from, db, maxUnit)
 	var batch replication.Batch

@@ -78,6 +78,7 @@ type Server struct {
 	agent    *agent.Agent
 	monitors monitorSet
 	watching atomic.Int64
+	events   atomic.Uint32 // the option notify-keyspace-events
 
 	// roleMu serialises changes of the role; the fields in role belong to its holder.
 	roleMu sync.Mutex

@@ -49,6 +49,9 @@ func At(tx *keyspace.Txn, e keyspace.Entry, typ encoding.Type) (Members, error) 
 	return m, nil
 }
 
+// Key is the key.
+func (m *Members) Key() *keyspace.Entry { return &m.key }
+
 // Len is the number of members.
 func (m *Members) Len() uint64 { return m.meta.Count }
 
