@@ -428,6 +428,14 @@ func (t *Txn) Remove(e *Entry) (bool, error) {
 	return true, nil
 }
 
+// RemoveEmpty deletes a key whose collection has no rows any more: all were removed one by one. A search for what
+// is left would walk over all of them once more.
+func (t *Txn) RemoveEmpty(e *Entry) {
+	if e.physical {
+		t.unlink(e)
+	}
+}
+
 // unlink removes the key's rows but not the collection behind it.
 func (t *Txn) unlink(e *Entry) {
 	var expires int64

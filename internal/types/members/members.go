@@ -1,4 +1,4 @@
-// Package members is what hashes and sets have in common, over a keyspace transaction: members are elements of
+// Package members is what hashes, sets and sorted sets have in common, over a keyspace transaction: members are elements of
 // the key's collection, each a row of its own with a value (empty in a set), and the metadata counts them. No
 // operation holds more of a value in memory than it was asked for.
 //
@@ -7,6 +7,7 @@
 package members
 
 import (
+	"bytes"
 	"errors"
 
 	"haypile/internal/encoding"
@@ -54,6 +55,12 @@ func (m *Members) Key() *keyspace.Entry { return &m.key }
 
 // Len is the number of members.
 func (m *Members) Len() uint64 { return m.meta.Count }
+
+// Parts are the transaction, the key and the metadata: for types that keep further rows in the collection. What
+// they change in Meta.Extra is stored by Save.
+func (m *Members) Parts() (*keyspace.Txn, *keyspace.Entry, *encoding.Meta) {
+	return m.tx, &m.key, &m.meta
+}
 
 // Get reads the value of a member.
 func (m *Members) Get(member []byte) (value []byte, found bool, err error) {
@@ -104,10 +111,16 @@ func (m *Members) Save() error {
 		return nil
 	case m.meta.Count == 0:
 		m.changed = false
+		if m.key.Found && m.key.Meta.ID == m.meta.ID {
+			m.meta = encoding.Meta{}
+			m.tx.RemoveEmpty(&m.key)
+			return nil
+		}
 		_, err := m.tx.Remove(&m.key)
 		m.meta = encoding.Meta{}
 		return err
-	case m.key.Found && m.key.Meta.ID == m.meta.ID && m.key.Meta.Count == m.meta.Count:
+	case m.key.Found && m.key.Meta.ID == m.meta.ID && m.key.Meta.Count == m.meta.Count &&
+		bytes.Equal(m.key.Meta.Extra, m.meta.Extra):
 		// The metadata is what it was: watchers need to know, the engine does not.
 		m.changed = false
 		m.tx.Touch(&m.key)

@@ -1,0 +1,285 @@
+// Package zset is the sorted set type over a keyspace transaction. An entry is two rows: the member with its score,
+// as in package members, and an ordered row of score and member. Order statistics stand in further ordered rows,
+// the pages; see pages.go.
+//
+// A ZSet belongs to the goroutine of its transaction; the package keeps no state. Byte slices that it hands to
+// callbacks live during the call only.
+package zset
+
+import (
+	"encoding/binary"
+	"math"
+	"math/rand/v2"
+
+	"haypile/internal/encoding"
+	"haypile/internal/keyspace"
+	"haypile/internal/types/members"
+)
+
+// ErrWrongType is returned for a key that holds another type.
+var ErrWrongType = members.ErrWrongType
+
+// ZSet is the sorted set at a key, perhaps empty.
+type ZSet struct {
+	members.Members
+	x extra
+	// bulk: the pages are built by Save, all at once.
+	bulk    bool
+	changed bool
+}
+
+// Entry is a member with its score.
+type Entry struct {
+	Member []byte
+	Score  float64
+}
+
+// Open reads the sorted set at key; a missing key is an empty one.
+func Open(tx *keyspace.Txn, key []byte) (ZSet, error) {
+	e, err := tx.Lookup(key)
+	if err != nil {
+		return ZSet{}, err
+	}
+	return At(tx, e)
+}
+
+// At is the sorted set at a key that was looked up.
+func At(tx *keyspace.Txn, e keyspace.Entry) (ZSet, error) {
+	m, err := members.At(tx, e, encoding.ZSet)
+	if err != nil {
+		return ZSet{Members: m}, err
+	}
+	z := ZSet{Members: m}
+	_, _, meta := z.Parts()
+	z.x, err = parseExtra(meta.Extra)
+	return z, err
+}
+
+// Begin makes a new, empty sorted set that will replace whatever is at the key, with a deadline (0 = none). Its
+// members are given with Fill.
+func Begin(tx *keyspace.Txn, e keyspace.Entry, deadline int64) ZSet {
+	return ZSet{Members: members.Begin(tx, e, encoding.ZSet, deadline), bulk: true}
+}
+
+// Fill stores a member that a set made by Begin does not have yet.
+func (z *ZSet) Fill(member []byte, score float64) {
+	z.Add(member, scoreValue(score))
+	z.putScore(appendOrder(nil, score, member), score)
+	z.changed = true
+}
+
+func scoreValue(score float64) []byte {
+	return binary.BigEndian.AppendUint64(nil, math.Float64bits(score))
+}
+
+// ParseScore decodes the value of a member's row.
+func ParseScore(value []byte) (float64, error) {
+	if len(value) != scoreLen {
+		return 0, encoding.ErrCorrupt
+	}
+	return math.Float64frombits(binary.BigEndian.Uint64(value)), nil
+}
+
+// Score reads the score of a member.
+func (z *ZSet) Score(member []byte) (score float64, found bool, err error) {
+	v, found, err := z.Get(member)
+	if err != nil || !found {
+		return 0, false, err
+	}
+	score, err = ParseScore(v)
+	return score, err == nil, err
+}
+
+// Put gives a member a score. old is the score that it has, if found: what Score said.
+func (z *ZSet) Put(member []byte, score float64, old float64, found bool) error {
+	if found && math.Float64bits(old) == math.Float64bits(score) {
+		return nil
+	}
+	if _, err := z.Set(member, scoreValue(score)); err != nil {
+		return err
+	}
+	z.changed = true
+	order := appendOrder(nil, score, member)
+	if !found {
+		z.putScore(order, score)
+		z.x.include(order)
+		return z.insert(order)
+	}
+	was := appendOrder(nil, old, member)
+	if string(was) == string(order) { // -0 and 0
+		z.putScore(order, score)
+		return nil
+	}
+	z.removeScore(was)
+	z.putScore(order, score)
+	z.x.include(order)
+	return z.move(was, order)
+}
+
+// Remove deletes a member and reports whether there was one.
+func (z *ZSet) Remove(member []byte) (bool, error) {
+	score, found, err := z.Score(member)
+	if err != nil || !found {
+		return false, err
+	}
+	return true, z.drop(Entry{member, score})
+}
+
+// tightenEvery is how many removals, on average, pass between two looks for the first and the last entry.
+const tightenEvery = 32
+
+// drop deletes an entry.
+func (z *ZSet) drop(e Entry) error {
+	if _, err := z.Delete(e.Member); err != nil {
+		return err
+	}
+	z.changed = true
+	order := appendOrder(nil, e.Score, e.Member)
+	z.removeScore(order)
+	if err := z.remove(order); err != nil || z.Len() == 0 {
+		return err
+	}
+	if rand.N(tightenEvery) == 0 {
+		return z.tighten()
+	}
+	return nil
+}
+
+// tighten moves the bounds to the first and the last entry.
+func (z *ZSet) tighten() error {
+	err := z.walk(All, false, func(order, _ []byte) bool { z.x.setLow(order); return false })
+	if err != nil {
+		return err
+	}
+	return z.walk(All, true, func(order, _ []byte) bool { z.x.setHigh(successor(order)); return false })
+}
+
+// Save stores the metadata if something has changed; a set without members is no key.
+func (z *ZSet) Save() error {
+	if !z.changed {
+		return z.Members.Save()
+	}
+	z.changed = false
+	if z.bulk && z.Len() >= pageFirst {
+		if err := z.build(); err != nil {
+			return err
+		}
+	}
+	if z.Len() == 0 {
+		z.removeLevels()
+	}
+	z.bulk = false
+	_, _, meta := z.Parts()
+	meta.Extra = z.x.encode()
+	return z.Members.Save()
+}
+
+func (z *ZSet) putScore(order []byte, score float64) {
+	tx, key, meta := z.Parts()
+	var v []byte
+	if score == 0 && math.Signbit(score) {
+		v = negativeZero
+	}
+	tx.PutIndex(key, meta, append([]byte{tableScore}, order...), v)
+}
+
+func (z *ZSet) removeScore(order []byte) {
+	tx, key, meta := z.Parts()
+	tx.RemoveIndex(key, meta, append([]byte{tableScore}, order...))
+}
+
+// walk visits the rows of entries in a range, forwards or backwards, until f says stop.
+func (z *ZSet) walk(r Range, back bool, f func(order, value []byte) (more bool)) error {
+	if z.Len() == 0 {
+		return nil
+	}
+	if z.x.low != nil && string(r.From) < string(z.x.low) {
+		r.From = z.x.low
+	}
+	if z.x.high != nil && (r.To == nil || string(r.To) > string(z.x.high)) {
+		r.To = z.x.high
+	}
+	if r.Empty() {
+		return nil
+	}
+	from, to := append([]byte{tableScore}, r.From...), []byte{tableScore + 1}
+	if r.To != nil {
+		to = append([]byte{tableScore}, r.To...)
+	}
+	tx, key, meta := z.Parts()
+	visit := func(k, v []byte) bool { return f(k[1:], v) }
+	if back {
+		return tx.ScanOrderedBack(key, meta, from, to, visit)
+	}
+	return tx.ScanOrdered(key, meta, from, to, visit)
+}
+
+// Walk visits the entries of a range in ascending order, or descending, until f says stop.
+func (z *ZSet) Walk(r Range, back bool, f func(Entry) (more bool)) error {
+	var bad error
+	err := z.walk(r, back, func(order, value []byte) bool {
+		e, err := parseOrder(order, value)
+		if err != nil {
+			bad = err
+			return false
+		}
+		return f(e)
+	})
+	if err == nil {
+		err = bad
+	}
+	return err
+}
+
+// removeBatch bounds the entries that a removal of a range holds in memory.
+const removeBatch = 256
+
+// RemoveRange deletes up to limit entries of a range, from its start or, backwards, from its end; visit sees each
+// before it is gone, in that order.
+func (z *ZSet) RemoveRange(r Range, back bool, limit uint64, visit func(Entry)) (removed uint64, err error) {
+	for limit > 0 && z.Len() > 0 {
+		var batch []Entry
+		most := min(limit, removeBatch)
+		err := z.Walk(r, back, func(e Entry) bool {
+			batch = append(batch, Entry{append([]byte(nil), e.Member...), e.Score})
+			return uint64(len(batch)) < most
+		})
+		if err != nil {
+			return removed, err
+		}
+		for _, e := range batch {
+			if visit != nil {
+				visit(e)
+			}
+			if err := z.drop(e); err != nil {
+				return removed, err
+			}
+		}
+		n := uint64(len(batch))
+		if n > 0 {
+			z.removedFrom(r, back, batch[n-1])
+		}
+		removed, limit = removed+n, limit-n
+		if n < most {
+			break
+		}
+		last := appendOrder(nil, batch[n-1].Score, batch[n-1].Member)
+		if back {
+			r.To = last
+		} else {
+			r.From = last
+		}
+	}
+	return removed, nil
+}
+
+// removedFrom moves a bound after a removal that began at an end of the set; last went last.
+func (z *ZSet) removedFrom(r Range, back bool, last Entry) {
+	order := appendOrder(nil, last.Score, last.Member)
+	switch {
+	case !back && (len(r.From) == 0 || z.x.low != nil && string(r.From) <= string(z.x.low)):
+		z.x.setLow(order)
+	case back && (r.To == nil || z.x.high != nil && string(r.To) >= string(z.x.high)):
+		z.x.setHigh(order)
+	}
+}

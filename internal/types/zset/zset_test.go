@@ -1,0 +1,435 @@
+package zset
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"haypile/internal/keyspace"
+	"haypile/internal/storage"
+)
+
+type bench struct {
+	t      *testing.T
+	store  *keyspace.Store
+	engine *storage.Engine
+	mem    *storage.Mem
+	close  func()
+}
+
+func newBench(t *testing.T) *bench {
+	b := &bench{t: t, mem: storage.NewMem()}
+	b.open()
+	t.Cleanup(func() { b.close() })
+	return b
+}
+
+func (b *bench) open() {
+	engine, err := storage.Open(storage.Options{Dir: "engine", Mem: b.mem, CacheBytes: 8 << 20, MemtableBytes: 4 << 20,
+		Memtables: 4})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if b.store, err = keyspace.Open(engine, keyspace.Options{Databases: 1, CacheBytes: 1 << 20, Defer: true}); err != nil {
+		b.t.Fatal(err)
+	}
+	b.engine = engine
+	b.close = func() {
+		if err := b.store.Close(true); err != nil {
+			b.t.Error(err)
+		}
+		if err := engine.Close(); err != nil {
+			b.t.Error(err)
+		}
+	}
+}
+
+func (b *bench) run(f func(tx *keyspace.Txn, z *ZSet) error) {
+	b.t.Helper()
+	tx := b.store.NewTxn()
+	tx.Begin(keyspace.ModeWrite, 0, 1000)
+	z, err := Open(tx, []byte("z"))
+	if err == nil {
+		err = f(tx, &z)
+	}
+	if err == nil {
+		err = z.Save()
+	}
+	if err == nil && !tx.Empty() {
+		if err = b.store.Apply([]*keyspace.Txn{tx}, b.store.Applied()+1, 0); err == nil {
+			b.store.Settle(tx)
+		}
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	tx.Done()
+}
+
+// model is a sorted set as a sorted slice.
+type model []Entry
+
+func (m model) find(member string) int {
+	return slices.IndexFunc(m, func(e Entry) bool { return string(e.Member) == member })
+}
+
+func (m *model) put(member string, score float64) {
+	if i := m.find(member); i >= 0 {
+		*m = slices.Delete(*m, i, i+1)
+	}
+	e := Entry{[]byte(member), score}
+	at, _ := slices.BinarySearchFunc(*m, e, compare)
+	*m = slices.Insert(*m, at, e)
+}
+
+func compare(a, b Entry) int {
+	switch {
+	case a.Score < b.Score:
+		return -1
+	case a.Score > b.Score:
+		return 1
+	}
+	return bytes.Compare(a.Member, b.Member)
+}
+
+func (m model) within(r Range) model {
+	var in model
+	for _, e := range m {
+		o := appendOrder(nil, e.Score, e.Member)
+		if string(o) >= string(r.From) && (r.To == nil || string(o) < string(r.To)) {
+			in = append(in, e)
+		}
+	}
+	return in
+}
+
+// TestModel: random changes and questions on a set that grows over its levels and shrinks again, against a sorted
+// slice, with the store closed and opened in between.
+func TestModel(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			rng := rand.New(rand.NewPCG(seed, 1))
+			b := newBench(t)
+			var m model
+			members := []int{40, 600, 3000, 3000}[seed]
+			for round := range 120 {
+				grow := round < 70
+				b.run(func(tx *keyspace.Txn, z *ZSet) error {
+					for range rng.IntN(members/8 + 2) {
+						if err := change(t, rng, z, &m, members, grow); err != nil {
+							return err
+						}
+					}
+					return check(t, rng, z, m)
+				})
+				if rng.IntN(20) == 0 {
+					b.close()
+					b.open()
+				}
+			}
+			b.run(func(tx *keyspace.Txn, z *ZSet) error {
+				n, err := z.RemoveRange(All, true, math.MaxUint64, nil)
+				if int(n) != len(m) {
+					t.Errorf("removed %d of %d", n, len(m))
+				}
+				return err
+			})
+			b.run(func(tx *keyspace.Txn, z *ZSet) error {
+				if z.Len() != 0 || tx.Keys(0) != 0 {
+					t.Errorf("%d members, %d keys", z.Len(), tx.Keys(0))
+				}
+				return nil
+			})
+			if rows := countRows(t, b); rows != 0 {
+				t.Errorf("%d rows are left of an empty set", rows)
+			}
+		})
+	}
+}
+
+func countRows(t *testing.T, b *bench) (n int) {
+	t.Helper()
+	if err := b.store.Drain(); err != nil {
+		t.Fatal(err)
+	}
+	it, err := b.engine.Iter([]byte{1}, []byte{2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		n++
+	}
+	if err := it.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func randomScore(rng *rand.Rand) float64 {
+	switch rng.IntN(12) {
+	case 0:
+		return math.Inf(1)
+	case 1:
+		return math.Inf(-1)
+	case 2:
+		return math.Copysign(0, -1)
+	case 3:
+		return 0
+	case 4, 5:
+		return float64(rng.IntN(3))
+	}
+	return rng.NormFloat64() * 100
+}
+
+func change(t *testing.T, rng *rand.Rand, z *ZSet, m *model, members int, grow bool) error {
+	member := fmt.Sprint("m", rng.IntN(members))
+	i := m.find(member)
+	if old, found, err := z.Score([]byte(member)); err != nil || found != (i >= 0) || found && old != (*m)[i].Score {
+		t.Fatalf("score of %s: %v %v %v", member, old, found, err)
+	}
+	what := rng.IntN(10)
+	switch {
+	case what < 6 && grow || what < 2:
+		score := randomScore(rng)
+		old, found, err := z.Score([]byte(member))
+		if err != nil {
+			return err
+		}
+		m.put(member, score)
+		return z.Put([]byte(member), score, old, found)
+	case what < 9:
+		removed, err := z.Remove([]byte(member))
+		if removed != (i >= 0) {
+			t.Fatalf("removed %v, was at %d", removed, i)
+		}
+		if i >= 0 {
+			*m = slices.Delete(*m, i, i+1)
+		}
+		return err
+	}
+	r, back := randomRange(rng), rng.IntN(2) == 0
+	limit := uint64(1 + rng.IntN(3))
+	if rng.IntN(10) == 0 {
+		limit = uint64(rng.IntN(600))
+	}
+	want := m.within(r)
+	if back {
+		slices.Reverse(want)
+	}
+	want = want[:min(uint64(len(want)), limit)]
+	var got model
+	n, err := z.RemoveRange(r, back, limit, func(e Entry) { got = append(got, e) })
+	if err != nil {
+		return err
+	}
+	same(t, "removed", got, want)
+	if int(n) != len(want) {
+		t.Fatalf("removed %d, want %d", n, len(want))
+	}
+	for _, e := range want {
+		i := m.find(string(e.Member))
+		*m = slices.Delete(*m, i, i+1)
+	}
+	return nil
+}
+
+func randomRange(rng *rand.Rand) Range {
+	if rng.IntN(3) == 0 {
+		return All
+	}
+	return Scores(randomScore(rng), randomScore(rng), rng.IntN(2) == 0, rng.IntN(2) == 0)
+}
+
+func same(t *testing.T, what string, got, want model) {
+	t.Helper()
+	if !slices.EqualFunc(got, want, func(a, b Entry) bool {
+		return string(a.Member) == string(b.Member) && math.Float64bits(a.Score) == math.Float64bits(b.Score)
+	}) {
+		t.Fatalf("%s: %v, want %v", what, got, want)
+	}
+}
+
+func check(t *testing.T, rng *rand.Rand, z *ZSet, m model) error {
+	t.Helper()
+	if int(z.Len()) != len(m) {
+		t.Fatalf("%d members, want %d", z.Len(), len(m))
+	}
+	for range 5 {
+		r := randomRange(rng)
+		want := m.within(r)
+		if n, err := z.Count(r); err != nil || int(n) != len(want) {
+			t.Fatalf("count %d, want %d, %v", n, len(want), err)
+		}
+		if len(m) == 0 {
+			continue
+		}
+		i := rng.IntN(len(m))
+		if rank, err := z.Rank(m[i]); err != nil || int(rank) != i {
+			t.Fatalf("rank of %v is %d, want %d, %v", m[i], rank, i, err)
+		}
+		for _, back := range []bool{false, true} {
+			r, err := z.From(uint64(i), back)
+			if err != nil {
+				return err
+			}
+			var got model
+			err = z.Walk(r, back, func(e Entry) bool {
+				got = append(got, Entry{bytes.Clone(e.Member), e.Score})
+				return len(got) < 10
+			})
+			if err != nil {
+				return err
+			}
+			want := slices.Clone(m)
+			if back {
+				slices.Reverse(want)
+			}
+			want = want[i:]
+			same(t, "from a rank", got, want[:min(10, len(want))])
+		}
+	}
+	return checkPages(z, m)
+}
+
+// checkPages: every level counts every entry once, and each separator is an entry and one of the level below.
+func checkPages(z *ZSet, m model) error {
+	for level := 1; level <= z.x.levels; level++ {
+		at, below := 0, map[string]bool{}
+		if level > 1 {
+			err := z.pages(level-1, nil, func(p page) bool { below[string(p.separator)] = true; return true })
+			if err != nil {
+				return err
+			}
+		}
+		var bad error
+		err := z.pages(level, nil, func(p page) bool {
+			if len(p.separator) > 0 && (at >= len(m) ||
+				string(appendOrder(nil, m[at].Score, m[at].Member)) != string(p.separator)) {
+				bad = fmt.Errorf("level %d: separator %x does not stand at %d", level, p.separator, at)
+			}
+			if level > 1 && !below[string(p.separator)] {
+				bad = fmt.Errorf("level %d: separator %x is none below", level, p.separator)
+			}
+			at += int(p.count)
+			return bad == nil
+		})
+		if err != nil || bad != nil {
+			return firstError(err, bad)
+		}
+		if at != len(m) {
+			return fmt.Errorf("level %d counts %d entries of %d", level, at, len(m))
+		}
+	}
+	return nil
+}
+
+// TestFill: a set that is stored as a whole gets its pages at once, and grows and shrinks from there.
+func TestFill(t *testing.T) {
+	const n = 20_000
+	b := newBench(t)
+	m := make(model, n)
+	tx := b.store.NewTxn()
+	tx.Begin(keyspace.ModeWrite, 0, 1000)
+	e, err := tx.Lookup([]byte("z"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := Begin(tx, e, 0)
+	for i := range n {
+		m[i] = Entry{fmt.Appendf(nil, "m%05d", i), float64(i / 2)}
+	}
+	for _, i := range rand.Perm(n) {
+		z.Fill(m[i].Member, m[i].Score)
+	}
+	if err := z.Save(); err != nil {
+		t.Fatal(err)
+	}
+	if z.x.levels != 2 {
+		t.Errorf("%d levels", z.x.levels)
+	}
+	if err := b.store.Apply([]*keyspace.Txn{tx}, 1, 0); err != nil {
+		t.Fatal(err)
+	}
+	b.store.Settle(tx)
+	tx.Done()
+	rng := rand.New(rand.NewPCG(1, 1))
+	b.run(func(tx *keyspace.Txn, z *ZSet) error {
+		if err := check(t, rng, z, m); err != nil {
+			return err
+		}
+		for range 300 {
+			if err := change(t, rng, z, &m, n, true); err != nil {
+				return err
+			}
+		}
+		return check(t, rng, z, m)
+	})
+}
+
+// TestPopsAreFlat: what was taken from an end leaves no tombstones in the way of the next.
+func TestPopsAreFlat(t *testing.T) {
+	b := newBench(t)
+	b.run(func(_ *keyspace.Txn, z *ZSet) error {
+		for i := range 2000 {
+			if err := z.Put(fmt.Appendf(nil, "m%05d", i), float64(i), 0, false); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	b.run(func(_ *keyspace.Txn, z *ZSet) error {
+		_, err := z.RemoveRange(All, false, 700, nil)
+		return err
+	})
+	for range 700 {
+		b.run(func(_ *keyspace.Txn, z *ZSet) error {
+			_, err := z.RemoveRange(All, true, 1, nil)
+			return err
+		})
+	}
+	b.run(func(_ *keyspace.Txn, z *ZSet) error {
+		if low := z.x.low; low == nil || string(low) < string(appendOrder(nil, 699, nil)) {
+			t.Errorf("the bound below is %x", low)
+		}
+		if high := z.x.high; high == nil || string(high) > string(appendOrder(nil, 1301, nil)) {
+			t.Errorf("the bound above is %x", high)
+		}
+		return nil
+	})
+}
+
+// The bytes below are what data directories hold.
+func TestFormat(t *testing.T) {
+	if got := hex.EncodeToString(appendOrder([]byte{tableScore}, 1.5, []byte("m"))); got != "73bff80000000000006d" {
+		t.Error(got)
+	}
+	if got := hex.EncodeToString(appendOrder(nil, -1, nil)); got != "400fffffffffffff" {
+		t.Error(got)
+	}
+	if got := hex.EncodeToString(pageKey(2, []byte{9})); got != "630209" {
+		t.Error(got)
+	}
+	x := extra{levels: 2, low: []byte{1}, high: []byte{2, 3}}
+	if got := hex.EncodeToString(x.encode()); got != "0102"+"0101"+"020203" {
+		t.Error(got)
+	}
+	back, err := parseExtra(x.encode())
+	if err != nil || back.levels != 2 || string(back.low) != "\x01" || string(back.high) != "\x02\x03" {
+		t.Errorf("%+v %v", back, err)
+	}
+	for _, bad := range []string{"\x02\x01\x00\x00", "\x01\x0b\x00\x00", "\x01\x01\x05\x00", "\x01"} {
+		if _, err := parseExtra([]byte(bad)); err == nil {
+			t.Errorf("%x is accepted", bad)
+		}
+	}
+	for _, s := range []float64{0, 1, -1, math.Inf(1), math.Inf(-1), math.MaxFloat64, 5e-324, -5e-324} {
+		if got := fromSortable(sortable(s)); got != s {
+			t.Errorf("%v becomes %v", s, got)
+		}
+	}
+}
