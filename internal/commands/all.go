@@ -10,7 +10,7 @@ import (
 // not share statistics. NewTable must be called with them before they are run.
 func All() []*Command {
 	lists := [][]*Command{
-		stringCommands, genericCommands, expireCommands, hashCommands, setCommands, connectionCommands,
+		stringCommands, genericCommands, expireCommands, hashCommands, setCommands, zsetCommands, connectionCommands,
 		{clientCommand, commandCommand}, transactionCommands, pubsubCommands, serverCommands,
 	}
 	var all []*Command

@@ -8,6 +8,7 @@ import (
 	"haypile/internal/resp"
 	"haypile/internal/types/hash"
 	"haypile/internal/types/set"
+	"haypile/internal/types/zset"
 )
 
 func dump(c *Call) error {
@@ -43,6 +44,19 @@ func dump(c *Call) error {
 		payload = rdb.AppendLength([]byte{rdb.TypeSet}, s.Len())
 		if err := s.Scan(0, func(el keyspace.Element) bool {
 			payload = rdb.AppendString(payload, el.Member)
+			return true
+		}); err != nil {
+			return err
+		}
+	case encoding.ZSet:
+		z, err := zset.At(c.Tx, e)
+		if err != nil {
+			return err
+		}
+		payload = rdb.AppendLength([]byte{rdb.TypeZSet2}, z.Len())
+		// Backwards, as Redis does: whoever loads it adds each entry before all that it has.
+		if err := z.Walk(zset.All, true, func(e zset.Entry) bool {
+			payload = rdb.AppendScore(rdb.AppendString(payload, e.Member), e.Score)
 			return true
 		}); err != nil {
 			return err
@@ -190,6 +204,21 @@ func (c *Call) load(e keyspace.Entry, body []byte, deadline int64) error {
 			return bad
 		}
 		return h.Save()
+	case rdb.TypeZSet, rdb.TypeZSet2, rdb.TypeZSetZiplist, rdb.TypeZSetListpack:
+		z := zset.Begin(c.Tx, e, deadline)
+		seen := map[string]struct{}{}
+		err := r.Entries(body[0], func(member []byte, score float64) error {
+			if _, twice := seen[string(member)]; twice {
+				return rdb.ErrFormat
+			}
+			seen[string(member)] = struct{}{}
+			z.Fill(member, score)
+			return nil
+		})
+		if err != nil || r.Left() != 0 || z.Len() == 0 {
+			return bad
+		}
+		return z.Save()
 	}
 	return bad
 }

@@ -72,6 +72,12 @@ func dumpedKeys(rng *rand.Rand) map[string][]string {
 		set = append(set, fmt.Sprint(i*7))
 	}
 	keys["set"] = set
+	keys["scores"] = []string{"ZADD", "scores", "1", "a", "-inf", "b", "inf", "c", "0.1", "", "-1e300", "17", "3", long}
+	zset := []string{"ZADD", "zset"}
+	for i := range 2000 {
+		zset = append(zset, fmt.Sprint(rng.NormFloat64()*1000), fmt.Sprint("m", i))
+	}
+	keys["zset"] = zset
 	return keys
 }
 
@@ -117,6 +123,15 @@ func TestDumpAgainstRedis(t *testing.T) {
 		p.same("EXISTS", "bad")
 	}
 	twice := string(rdb.Seal([]byte{rdb.TypeHash, 2, 1, 'a', 1, 'b', 1, 'a', 1, 'b'}))
+	for _, payload := range []string{
+		string(rdb.Seal([]byte{rdb.TypeZSet2, 0})), string(rdb.Seal([]byte{rdb.TypeZSet2, 1, 1, 'a', 0, 0, 0})),
+		string(rdb.Seal([]byte{rdb.TypeZSet2, 1, 1, 'a', 0, 0, 0, 0, 0, 0, 0xf8, 0x7f})),
+		string(rdb.Seal([]byte{rdb.TypeZSet, 1, 1, 'a', 1, 'x'})), string(rdb.Seal([]byte{rdb.TypeZSet, 1, 1, 'a', 253})),
+	} {
+		p.gate.want("-ERR Bad data format", "RESTORE", "bad", "0", payload)
+	}
+	p.gate.want("+OK", "RESTORE", "old", "0", string(rdb.Seal([]byte{rdb.TypeZSet, 2, 1, 'a', 3, '1', '.', '5', 1, 'b', 254})))
+	p.gate.want("*4 $1 a $3 1.5 $1 b $3 inf", "ZRANGE", "old", "0", "-1", "WITHSCORES")
 	twin := string(rdb.Seal([]byte{rdb.TypeSet, 2, 1, 'a', 1, 'a'}))
 	unsorted := string(rdb.Seal([]byte{rdb.TypeSetIntset, 12, 2, 0, 0, 0, 2, 0, 0, 0, 2, 0, 1, 0}))
 	for _, payload := range []string{list, twice, twin, unsorted} {

@@ -23,6 +23,9 @@ func randomCommand(rng *rand.Rand) []string {
 		return fmt.Sprintf("v%d", rng.Uint64())
 	}
 	number := func() string { return fmt.Sprint(rng.IntN(40) - 20) }
+	score := func() string {
+		return pick("inf", "-inf", fmt.Sprint(rng.IntN(6)-3), fmt.Sprint(float64(rng.IntN(64)-32)/8))
+	}
 	far := func() string { return fmt.Sprint(20_000_000_000_000 + rng.Int64N(1000)) }
 	options := [][]string{
 		{"SET", key(), value()}, {"SET", key(), value(), pick("NX", "XX", "GET", "KEEPTTL")},
@@ -52,6 +55,21 @@ func randomCommand(rng *rand.Rand) []string {
 		{"SINTER", key(), key()}, {"SUNION", key(), key(), key()}, {"SDIFF", key(), key(), key()},
 		{"SINTERSTORE", key(), key(), key()}, {"SUNIONSTORE", key(), key(), key()}, {"SDIFFSTORE", key(), key(), key()},
 		{"SINTERCARD", "2", key(), key()}, {"SINTERCARD", "2", key(), key(), "LIMIT", "2"},
+		{"ZADD", key(), score(), field()}, {"ZADD", key(), score(), field(), score(), field(), score(), field()},
+		{"ZADD", key(), pick("NX", "XX", "GT", "LT"), "CH", score(), field(), score(), field()},
+		{"ZADD", key(), pick("XX", "GT", "CH"), "INCR", number(), field()}, {"ZINCRBY", key(), number(), field()},
+		{"ZREM", key(), field(), field()}, {"ZCARD", key()}, {"ZSCORE", key(), field()}, {"ZMSCORE", key(), field(), field()},
+		{"ZRANK", key(), field()}, {"ZREVRANK", key(), field()}, {"ZCOUNT", key(), score(), "(" + score()},
+		{"ZRANGE", key(), number(), number(), "WITHSCORES"}, {"ZREVRANGE", key(), number(), number()},
+		{"ZRANGE", key(), score(), score(), "BYSCORE", "LIMIT", "1", "3"},
+		{"ZRANGE", key(), score(), "-inf", "BYSCORE", "REV", "WITHSCORES"},
+		{"ZRANGEBYSCORE", key(), "-inf", "(" + score(), "WITHSCORES"}, {"ZRANGESTORE", key(), key(), number(), number()},
+		{"ZREMRANGEBYRANK", key(), number(), number()}, {"ZREMRANGEBYSCORE", key(), score(), score()},
+		{"ZPOPMIN", key()}, {"ZPOPMAX", key(), "2"}, {"ZMPOP", "2", key(), key(), pick("MIN", "MAX"), "COUNT", "2"},
+		{"ZUNION", "2", key(), key(), "WITHSCORES"}, {"ZINTER", "2", key(), key(), "WITHSCORES"},
+		{"ZDIFF", "2", key(), key(), "WITHSCORES"}, {"ZINTERCARD", "2", key(), key()},
+		{"ZUNIONSTORE", key(), "2", key(), key(), "WEIGHTS", "2", "-1", "AGGREGATE", pick("MIN", "MAX", "SUM")},
+		{"ZINTERSTORE", key(), "2", key(), key()}, {"ZDIFFSTORE", key(), "2", key(), key()},
 		{"SPOP", key(), "1000"}, {"SRANDMEMBER", key(), "0"}, {"SDIFFSTORE", key(), key()},
 	}
 	return options[rng.IntN(len(options))]

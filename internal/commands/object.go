@@ -8,6 +8,7 @@ import (
 	"haypile/internal/resp"
 	"haypile/internal/types/hash"
 	"haypile/internal/types/set"
+	"haypile/internal/types/zset"
 )
 
 func objectSub(name, syntax, summary string, run func(*Call, *keyspace.Entry) error) *Command {
@@ -110,6 +111,21 @@ func objectEncoding(c *Call, e *keyspace.Entry) error {
 			return err
 		}
 		c.Out.BulkString(name)
+	case encoding.ZSet:
+		z, err := zset.At(c.Tx, *e)
+		if err != nil {
+			return err
+		}
+		cfg := c.Node.Config()
+		compact, err := z.Compact(cfg.Int(option.ZsetMaxListpackEntries), cfg.Int(option.ZsetMaxListpackValue))
+		if err != nil {
+			return err
+		}
+		if compact {
+			c.Out.BulkString("listpack")
+		} else {
+			c.Out.BulkString("skiplist")
+		}
 	default:
 		return Error(resp.ErrWrongType)
 	}

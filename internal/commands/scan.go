@@ -160,9 +160,9 @@ func randomKey(c *Call) error {
 // maxPageBytes bounds a page of HSCAN or SSCAN that would answer a small value whole, as Redis does.
 const maxPageBytes = 1 << 20
 
-// scanMembers answers a page of the members of the hash or set at args[1], with their values or without. One of up
-// to entries members is answered whole if it is not large.
-func (c *Call) scanMembers(open func() (*members.Members, error), entries int64, values bool) error {
+// scanMembers answers a page of the members of the hash, set or sorted set at args[1], with what value writes for
+// each, if it is not nil. One of up to entries members is answered whole if it is not large.
+func (c *Call) scanMembers(open func() (*members.Members, error), entries int64, value func(*resp.Writer, []byte)) error {
 	cursor, err := c.cursorAt(2)
 	if err == nil && cursor >= encoding.HashEnd {
 		err = Error(resp.ErrInvalidCursor)
@@ -192,8 +192,8 @@ func (c *Call) scanMembers(open func() (*members.Members, error), entries int64,
 			}
 			out.Bulk(el.Member)
 			n++
-			if values {
-				out.Bulk(el.Value)
+			if value != nil {
+				value(out, el.Value)
 				n++
 			}
 		})

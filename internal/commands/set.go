@@ -318,5 +318,5 @@ func sScan(c *Call) error {
 	return c.scanMembers(func() (*members.Members, error) {
 		s, err := c.openSet(1)
 		return &s.Members, err
-	}, c.Node.Config().Int(option.SetMaxListpackEntries), false)
+	}, c.Node.Config().Int(option.SetMaxListpackEntries), nil)
 }

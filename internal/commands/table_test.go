@@ -115,6 +115,9 @@ var allowed = map[string]map[string]string{
 
 	"wait": {"flags": "blocking, as in Redis 7.2", "categories": "as flags"},
 
+	"zrank":    {"arity": "WITHSCORE, as in Redis 7.2"},
+	"zrevrank": {"arity": "as zrank"},
+
 	"command|getkeys":         {"arity": "as in Redis 7.2: a command may have no arguments"},
 	"command|getkeysandflags": {"arity": "as command|getkeys"},
 }

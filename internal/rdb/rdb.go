@@ -1,6 +1,6 @@
 // Package rdb reads and writes single values in the format of Redis' snapshot files: the payloads of DUMP
 // and RESTORE. It writes the oldest encodings, which every version reads, and reads those in which a Redis
-// up to 7.2 dumps strings, hashes and sets.
+// up to 7.2 dumps strings, hashes, sets and sorted sets.
 //
 // Pure functions over bytes. Input is not trusted: no length in it makes the reader allocate more than the
 // input can account for.
@@ -17,9 +17,13 @@ const (
 	TypeString       = 0
 	TypeSet          = 2
 	TypeHash         = 4
+	TypeZSet         = 3
+	TypeZSet2        = 5
 	TypeSetIntset    = 11
+	TypeZSetZiplist  = 12
 	TypeHashZiplist  = 13
 	TypeHashListpack = 16
+	TypeZSetListpack = 17
 	TypeSetListpack  = 20
 )
 

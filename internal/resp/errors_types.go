@@ -44,6 +44,7 @@ const (
 		"negative to start from the end of the list"
 	ErrMaxLenNegative = "ERR MAXLEN can't be negative"
 
+	ErrCountPositive   = "ERR count should be greater than 0"
 	ErrMinMaxFloat     = "ERR min or max is not a float"
 	ErrMinMaxLex       = "ERR min or max not valid string range item"
 	ErrScoreNaN        = "ERR resulting score is not a number (NaN)"

@@ -6,14 +6,18 @@
 package digest
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha1"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"math"
+	"strconv"
 
 	"haypile/internal/encoding"
 	"haypile/internal/keyspace"
+	"haypile/internal/types/zset"
 )
 
 // sum is a digest in the making.
@@ -82,6 +86,20 @@ func (s *sum) value(m *encoding.Meta, rows keyspace.Rows) error {
 			s.xor(field[:])
 			return true
 		})
+	case encoding.ZSet:
+		var bad error
+		err = rows.Elements(func(el keyspace.Element) bool {
+			var score float64
+			if score, bad = zset.ParseScore(el.Value); bad != nil {
+				return false
+			}
+			var entry sum
+			entry.mix(el.Member)
+			entry.mix(printed(score))
+			s.xor(entry[:])
+			return true
+		})
+		err = cmp.Or(err, bad)
 	default:
 		err = fmt.Errorf("digest of type %v: %w", m.Type, encoding.ErrCorrupt)
 	}
@@ -89,6 +107,17 @@ func (s *sum) value(m *encoding.Meta, rows keyspace.Rows) error {
 		s.xor([]byte("!!expire!!"))
 	}
 	return err
+}
+
+// printed is a score as C's %.17g prints it.
+func printed(score float64) []byte {
+	switch {
+	case math.IsInf(score, 1):
+		return []byte("inf")
+	case math.IsInf(score, -1):
+		return []byte("-inf")
+	}
+	return strconv.AppendFloat(nil, score, 'g', 17, 64)
 }
 
 // All is the digest of all databases of a snapshot: 40 hex digits, all zero if there is no key.

@@ -5,9 +5,7 @@
 package set
 
 import (
-	"bytes"
 	"cmp"
-	"iter"
 	"slices"
 	"strconv"
 
@@ -86,70 +84,23 @@ func isInt(b []byte) bool {
 	return err == nil && string(strconv.AppendInt(nil, n, 10)) == string(b)
 }
 
-// stream is a set that is walked beside others.
-type stream struct {
-	next func() (keyspace.Element, bool)
-	stop func()
-	el   keyspace.Element
-	ok   bool
-	err  error
-}
-
-func (s *Set) stream() *stream {
-	st := &stream{}
-	st.next, st.stop = iter.Pull(func(yield func(keyspace.Element) bool) { st.err = s.Scan(0, yield) })
-	st.el, st.ok = st.next()
-	return st
-}
-
-func (st *stream) advance() { st.el, st.ok = st.next() }
-
-func byHash(a, b *keyspace.Element) int {
-	return cmp.Or(cmp.Compare(a.Hash, b.Hash), bytes.Compare(a.Member, b.Member))
-}
-
 // merge visits each member of any of the sets once, with the number of sets that have it and whether the first is
 // one of them, until visit says stop. It ends early when the first set does, if onlyFirst is set.
 func merge(sets []*Set, onlyFirst bool, visit func(member []byte, in int, first bool) (more bool)) error {
-	streams := make([]*stream, len(sets))
-	defer func() {
-		for _, st := range streams {
-			if st != nil {
-				st.stop()
-			}
-		}
-	}()
+	values := make([]*members.Members, len(sets))
 	for i, s := range sets {
-		streams[i] = s.stream()
+		values[i] = &s.Members
 	}
-	var member []byte
-	for {
-		var least *keyspace.Element
-		for _, st := range streams {
-			if st.err != nil {
-				return st.err
-			}
-			if st.ok && (least == nil || byHash(&st.el, least) < 0) {
-				least = &st.el
+	return members.Merge(values, onlyFirst, func(els []*keyspace.Element) bool {
+		var member []byte
+		in := 0
+		for _, el := range els {
+			if el != nil {
+				member, in = el.Member, in+1
 			}
 		}
-		if least == nil || onlyFirst && !streams[0].ok {
-			return nil
-		}
-		// Views end with the advance of their stream.
-		at := keyspace.Element{Hash: least.Hash, Member: append(member[:0], least.Member...)}
-		member = at.Member
-		in, first := 0, false
-		for i, st := range streams {
-			if st.ok && byHash(&st.el, &at) == 0 {
-				in, first = in+1, first || i == 0
-				st.advance()
-			}
-		}
-		if !visit(member, in, first) {
-			return nil
-		}
-	}
+		return visit(member, in, els[0] != nil)
+	})
 }
 
 // lookupShare: where one set has so many times fewer members than the others together, looking each of its members

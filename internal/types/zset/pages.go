@@ -226,7 +226,7 @@ func (z *ZSet) descend(order []byte) (path [maxLevels + 1]step, rank uint64, err
 		}
 		path[level], rank, at = s, s.before, s.separator
 	}
-	err = z.walk(Range{at, order}, false, func([]byte, []byte) bool { rank++; return true })
+	err = z.walk(Range{at, order}, false, func([]byte) bool { rank++; return true })
 	return path, rank, err
 }
 
@@ -273,7 +273,7 @@ func (z *ZSet) Count(r Range) (uint64, error) {
 	}
 	if z.x.levels == 0 {
 		n := uint64(0)
-		err := z.walk(r, false, func([]byte, []byte) bool { n++; return true })
+		err := z.walk(r, false, func([]byte) bool { n++; return true })
 		return n, err
 	}
 	from, err := z.rank(r.From)
@@ -325,7 +325,7 @@ func (z *ZSet) find(rank, left uint64) (order []byte, err error) {
 			}
 		}
 	}
-	err = z.walk(Range{From: at}, back, func(o, _ []byte) bool {
+	err = z.walk(Range{From: at}, back, func(o []byte) bool {
 		if rank == 0 {
 			order = append([]byte(nil), o...)
 		}
@@ -381,7 +381,7 @@ func (z *ZSet) build() error {
 		b.levels++
 	}
 	first := true
-	err := z.walk(All, false, func(order, _ []byte) bool {
+	err := z.walk(All, false, func(order []byte) bool {
 		if h := randomHeight(b.levels); h > 0 && !first {
 			b.separate(order, h)
 		}

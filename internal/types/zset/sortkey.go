@@ -9,7 +9,7 @@ import (
 
 // Tables of the ordered rows of a sorted set. The format is permanent; a test holds its bytes.
 //
-//	's' | score (8) | member                -> nothing; negativeZero for the score -0
+//	's' | score (8) | member                -> nothing
 //	'c' | level (1) | score (8) | member    -> uvarint: entries of the page
 //	'c' | level (1)                         -> the same for the first page of a level
 const (
@@ -19,12 +19,12 @@ const (
 
 const scoreLen = 8
 
-// negativeZero is the value of a score row whose score is -0: it sorts as 0 does but is shown as -0.
-var negativeZero = []byte{1}
+// plain makes 0 of -0. The two are equal and so cannot have two places; Redis shows 0 for both in small sets.
+func plain(score float64) float64 { return score + 0 }
 
-// sortable maps scores to numbers that compare as the scores do. -0 and 0 are equal.
+// sortable maps scores to numbers that compare as the scores do.
 func sortable(score float64) uint64 {
-	b := math.Float64bits(score + 0) // -0 + 0 is 0
+	b := math.Float64bits(plain(score))
 	if b>>63 != 0 {
 		return ^b
 	}
@@ -44,15 +44,11 @@ func appendOrder(dst []byte, score float64, member []byte) []byte {
 	return append(binary.BigEndian.AppendUint64(dst, sortable(score)), member...)
 }
 
-func parseOrder(order, value []byte) (Entry, error) {
+func parseOrder(order []byte) (Entry, error) {
 	if len(order) < scoreLen {
 		return Entry{}, encoding.ErrCorrupt
 	}
-	e := Entry{Score: fromSortable(binary.BigEndian.Uint64(order)), Member: order[scoreLen:]}
-	if len(value) > 0 {
-		e.Score = math.Copysign(0, -1)
-	}
-	return e, nil
+	return Entry{Score: fromSortable(binary.BigEndian.Uint64(order)), Member: order[scoreLen:]}, nil
 }
 
 // Range is a stretch of entries: those at or behind From and before To; nil To means to the last.
@@ -79,4 +75,14 @@ func (r Range) Empty() bool { return r.To != nil && string(r.From) >= string(r.T
 // successor is the first order behind the one given.
 func successor(order []byte) []byte {
 	return append(append(make([]byte, 0, len(order)+1), order...), 0)
+}
+
+// Position is the order of an entry, or, with behind set, the first one behind it: the bounds of ranges of members with
+// one score.
+func Position(score float64, member []byte, behind bool) []byte {
+	order := appendOrder(nil, score, member)
+	if behind {
+		order = append(order, 0)
+	}
+	return order
 }

@@ -64,12 +64,12 @@ func Begin(tx *keyspace.Txn, e keyspace.Entry, deadline int64) ZSet {
 // Fill stores a member that a set made by Begin does not have yet.
 func (z *ZSet) Fill(member []byte, score float64) {
 	z.Add(member, scoreValue(score))
-	z.putScore(appendOrder(nil, score, member), score)
+	z.putScore(appendOrder(nil, score, member))
 	z.changed = true
 }
 
 func scoreValue(score float64) []byte {
-	return binary.BigEndian.AppendUint64(nil, math.Float64bits(score))
+	return binary.BigEndian.AppendUint64(nil, math.Float64bits(plain(score)))
 }
 
 // ParseScore decodes the value of a member's row.
@@ -92,7 +92,7 @@ func (z *ZSet) Score(member []byte) (score float64, found bool, err error) {
 
 // Put gives a member a score. old is the score that it has, if found: what Score said.
 func (z *ZSet) Put(member []byte, score float64, old float64, found bool) error {
-	if found && math.Float64bits(old) == math.Float64bits(score) {
+	if found && old == score {
 		return nil
 	}
 	if _, err := z.Set(member, scoreValue(score)); err != nil {
@@ -101,17 +101,13 @@ func (z *ZSet) Put(member []byte, score float64, old float64, found bool) error 
 	z.changed = true
 	order := appendOrder(nil, score, member)
 	if !found {
-		z.putScore(order, score)
+		z.putScore(order)
 		z.x.include(order)
 		return z.insert(order)
 	}
 	was := appendOrder(nil, old, member)
-	if string(was) == string(order) { // -0 and 0
-		z.putScore(order, score)
-		return nil
-	}
 	z.removeScore(was)
-	z.putScore(order, score)
+	z.putScore(order)
 	z.x.include(order)
 	return z.move(was, order)
 }
@@ -147,11 +143,25 @@ func (z *ZSet) drop(e Entry) error {
 
 // tighten moves the bounds to the first and the last entry.
 func (z *ZSet) tighten() error {
-	err := z.walk(All, false, func(order, _ []byte) bool { z.x.setLow(order); return false })
+	err := z.walk(All, false, func(order []byte) bool { z.x.setLow(order); return false })
 	if err != nil {
 		return err
 	}
-	return z.walk(All, true, func(order, _ []byte) bool { z.x.setHigh(successor(order)); return false })
+	return z.walk(All, true, func(order []byte) bool { z.x.setHigh(successor(order)); return false })
+}
+
+// Compact reports whether Redis would keep the set in its compact encoding: at most entries members, none longer than
+// size. It looks at no more than entries members.
+func (z *ZSet) Compact(entries, size int64) (bool, error) {
+	if z.Len() > uint64(max(entries, 0)) {
+		return false, nil
+	}
+	small := true
+	err := z.Scan(0, func(el keyspace.Element) bool {
+		small = int64(len(el.Member)) <= size
+		return small
+	})
+	return small, err
 }
 
 // Save stores the metadata if something has changed; a set without members is no key.
@@ -174,13 +184,9 @@ func (z *ZSet) Save() error {
 	return z.Members.Save()
 }
 
-func (z *ZSet) putScore(order []byte, score float64) {
+func (z *ZSet) putScore(order []byte) {
 	tx, key, meta := z.Parts()
-	var v []byte
-	if score == 0 && math.Signbit(score) {
-		v = negativeZero
-	}
-	tx.PutIndex(key, meta, append([]byte{tableScore}, order...), v)
+	tx.PutIndex(key, meta, append([]byte{tableScore}, order...), nil)
 }
 
 func (z *ZSet) removeScore(order []byte) {
@@ -189,7 +195,7 @@ func (z *ZSet) removeScore(order []byte) {
 }
 
 // walk visits the rows of entries in a range, forwards or backwards, until f says stop.
-func (z *ZSet) walk(r Range, back bool, f func(order, value []byte) (more bool)) error {
+func (z *ZSet) walk(r Range, back bool, f func(order []byte) (more bool)) error {
 	if z.Len() == 0 {
 		return nil
 	}
@@ -207,7 +213,7 @@ func (z *ZSet) walk(r Range, back bool, f func(order, value []byte) (more bool))
 		to = append([]byte{tableScore}, r.To...)
 	}
 	tx, key, meta := z.Parts()
-	visit := func(k, v []byte) bool { return f(k[1:], v) }
+	visit := func(k, _ []byte) bool { return f(k[1:]) }
 	if back {
 		return tx.ScanOrderedBack(key, meta, from, to, visit)
 	}
@@ -217,8 +223,8 @@ func (z *ZSet) walk(r Range, back bool, f func(order, value []byte) (more bool))
 // Walk visits the entries of a range in ascending order, or descending, until f says stop.
 func (z *ZSet) Walk(r Range, back bool, f func(Entry) (more bool)) error {
 	var bad error
-	err := z.walk(r, back, func(order, value []byte) bool {
-		e, err := parseOrder(order, value)
+	err := z.walk(r, back, func(order []byte) bool {
+		e, err := parseOrder(order)
 		if err != nil {
 			bad = err
 			return false

@@ -79,9 +79,12 @@ func (m model) find(member string) int {
 
 func (m *model) put(member string, score float64) {
 	if i := m.find(member); i >= 0 {
+		if (*m)[i].Score == score {
+			return
+		}
 		*m = slices.Delete(*m, i, i+1)
 	}
-	e := Entry{[]byte(member), score}
+	e := Entry{[]byte(member), plain(score)}
 	at, _ := slices.BinarySearchFunc(*m, e, compare)
 	*m = slices.Insert(*m, at, e)
 }

@@ -1,0 +1,77 @@
+package commands
+
+import (
+	"math"
+
+	"haypile/internal/resp"
+	"haypile/internal/types/members"
+)
+
+// maxRepeated bounds how many members, some of them again and again, one command may answer.
+const maxRepeated = 1 << 20
+
+// randomQuery is what HRANDFIELD and ZRANDMEMBER ask for.
+type randomQuery struct {
+	one    bool // no count was given
+	count  int64
+	values bool
+}
+
+// parseRandom reads [count [word]] behind the key.
+func (c *Call) parseRandom(word string) (randomQuery, error) {
+	if len(c.Args) == 2 {
+		return randomQuery{one: true, count: 1}, nil
+	}
+	count, ok := resp.ParseInt(c.Args[2])
+	if !ok {
+		return randomQuery{}, Error(resp.ErrNotInteger)
+	}
+	if count == math.MinInt64 {
+		return randomQuery{}, Error(resp.Range(-math.MaxInt64, math.MaxInt64))
+	}
+	q := randomQuery{count: count, values: len(c.Args) == 4}
+	if len(c.Args) > 4 || q.values && !c.Is(3, word) {
+		return q, Error(resp.ErrSyntax)
+	}
+	if q.values && (count < -math.MaxInt64/2 || count > math.MaxInt64/2) || count < -maxRepeated {
+		return q, Error(resp.ErrOutOfRange)
+	}
+	return q, nil
+}
+
+// writeRandom answers a query; value writes the value of a member.
+func (c *Call) writeRandom(m *members.Members, q randomQuery, value func([]byte)) error {
+	if q.one {
+		found := false
+		err := m.Random(1, func(p members.Pair) {
+			found = true
+			c.Out.Bulk(p.Member)
+		})
+		if err == nil && !found {
+			c.Out.Null()
+		}
+		return err
+	}
+	list, n := c.Out.Defer(), 0
+	visit := func(p members.Pair) {
+		n++
+		if q.values && c.Out.Proto >= 3 {
+			c.Out.Array(2)
+		}
+		c.Out.Bulk(p.Member)
+		if q.values {
+			value(p.Value)
+		}
+	}
+	var err error
+	if q.count >= 0 {
+		err = m.RandomDistinct(uint64(q.count), visit)
+	} else {
+		err = m.Random(uint64(-q.count), visit)
+	}
+	if q.values && c.Out.Proto < 3 {
+		n *= 2
+	}
+	c.Out.EndArray(list, n)
+	return err
+}
