@@ -141,6 +141,10 @@ type Spec struct {
 	Keys []KeySpec
 	// KeysFunc finds the keys where KeySpecs cannot say it. args includes the command name.
 	KeysFunc func(args [][]byte) ([]int, error)
+	// AccessFunc corrects what AppendKeys says of the keys' access, where that depends on arguments.
+	AccessFunc func(args [][]byte, keys []KeyRef)
+	// Channels says which arguments are channels that access control has to allow.
+	Channels Channels
 	Route    Route
 	Merge    Merge
 	// DeniedReason tells why a proxy refuses the command.
@@ -150,12 +154,16 @@ type Spec struct {
 	Sub     []*Spec
 
 	parent *Spec
+	id     int
 	// lower is Name in lower case with "parent|" before it, as ACL and COMMAND print it.
 	lower string
 }
 
 // FullName is the name as COMMAND prints it: "get", "client|getname". Valid after NewTable.
 func (s *Spec) FullName() string { return s.lower }
+
+// ID numbers the commands and sub-commands of a table, from 0. Valid after NewTable.
+func (s *Spec) ID() int { return s.id }
 
 // Parent is the container of a sub-command, else nil. Valid after NewTable.
 func (s *Spec) Parent() *Spec { return s.parent }
@@ -180,7 +188,8 @@ func (s *Spec) Categories() []string {
 	if f.Has(Write) {
 		set["write"] = true
 	}
-	if f.Has(ReadOnly) && !set["scripting"] {
+	// WATCH has the flag for the gate's sake; Redis does not count it among the reads.
+	if f.Has(ReadOnly) && !set["scripting"] && !set["transaction"] {
 		set["read"] = true
 	}
 	if f.Has(Admin) {
@@ -216,6 +225,7 @@ var aclOrder = []string{
 type Table struct {
 	byName map[string]*Spec
 	sorted []*Spec
+	ids    int
 }
 
 // NewTable checks the descriptions and indexes them. It fails on anything that a description must not
@@ -230,9 +240,11 @@ func NewTable(specs []*Spec) (*Table, error) {
 			continue
 		}
 		s.lower = strings.ToLower(s.Name)
+		t.number(s)
 		errs = append(errs, s.check()...)
 		for _, sub := range s.Sub {
 			sub.parent = s
+			t.number(sub)
 			sub.lower = s.lower + "|" + strings.ToLower(sub.Name)
 			errs = append(errs, sub.check()...)
 		}
@@ -242,6 +254,8 @@ func NewTable(specs []*Spec) (*Table, error) {
 	sort.Slice(t.sorted, func(i, j int) bool { return t.sorted[i].Name < t.sorted[j].Name })
 	return t, errors.Join(errs...)
 }
+
+func (t *Table) number(s *Spec) { s.id, t.ids = t.ids, t.ids+1 }
 
 func (s *Spec) check() []error {
 	var errs []error
@@ -285,6 +299,19 @@ func (t *Table) All() []*Spec { return t.sorted }
 
 // Len is the number of top-level commands: COMMAND COUNT.
 func (t *Table) Len() int { return len(t.sorted) }
+
+// IDs is how many numbers ID has given out.
+func (t *Table) IDs() int { return t.ids }
+
+// LookupName finds a command by its full name, "get" or "config|get", in any case; nil if there is none.
+func (t *Table) LookupName(name string) *Spec {
+	top, sub, dotted := strings.Cut(name, "|")
+	s := t.Lookup([]byte(top))
+	if s == nil || !dotted {
+		return s
+	}
+	return s.FindSub([]byte(sub))
+}
 
 // maxName is longer than any command name; a longer word is not looked up.
 const maxName = 64

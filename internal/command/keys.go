@@ -114,6 +114,16 @@ func (s *Spec) AppendKeys(dst []KeyRef, args [][]byte) ([]KeyRef, error) {
 	return dst, nil
 }
 
+// AppendAccess is AppendKeys with the access that this very call has.
+func (s *Spec) AppendAccess(dst []KeyRef, args [][]byte) ([]KeyRef, error) {
+	n := len(dst)
+	dst, err := s.AppendKeys(dst, args)
+	if s.AccessFunc != nil {
+		s.AccessFunc(args, dst[n:])
+	}
+	return dst, err
+}
+
 func (k *KeySpec) appendTo(dst []KeyRef, args [][]byte) ([]KeyRef, error) {
 	switch k.Find {
 	case FindRange:
@@ -154,3 +164,15 @@ func (k *KeySpec) appendTo(dst []KeyRef, args [][]byte) ([]KeyRef, error) {
 	}
 	return dst, nil
 }
+
+// Channels says which arguments of a command are channels, for access control. Ending a subscription needs no
+// permission.
+type Channels uint8
+
+// The kinds.
+const (
+	ChannelsNone      Channels = iota
+	ChannelsPublish            // the first argument, a name
+	ChannelsSubscribe          // all arguments, names
+	ChannelsPatterns           // all arguments, patterns
+)
