@@ -285,7 +285,7 @@ func getKeys(w *resp.Writer, t *command.Table, args [][]byte, flags bool) {
 		w.Error("ERR Invalid number of arguments specified for command")
 		return
 	}
-	keys, err := s.AppendKeys(nil, args)
+	keys, err := s.AppendAccess(nil, args)
 	switch {
 	case err != nil:
 		w.Error("ERR " + command.ErrBadKeys.Error())

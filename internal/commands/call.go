@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"haypile/internal/acl"
 	"haypile/internal/command"
 	"haypile/internal/keyspace"
 	"haypile/internal/pubsub"
@@ -129,7 +130,6 @@ type Client struct {
 	// Kind is "normal", "pubsub", "replica" or "master".
 	DB            int
 	Proto         int
-	User          string
 	Authenticated bool
 	Name          string
 	LibName       string
@@ -155,6 +155,9 @@ type Client struct {
 	Conn Conn
 	Gate Gate
 
+	// account is who the connection acts as; nil may do everything: the stream, the node itself.
+	account atomic.Pointer[acl.Account]
+
 	mu struct {
 		sync.Mutex
 		info    ClientInfo
@@ -167,7 +170,7 @@ type Client struct {
 
 // ClientInfo is what CLIENT LIST shows of a connection to others.
 type ClientInfo struct {
-	Name, LibName, LibVer, User, Cmd     string
+	Name, LibName, LibVer, Cmd           string
 	DB, Proto, Sub, PSub, SSub, MultiLen int
 	Watched                              int
 	Kind                                 string
@@ -178,7 +181,7 @@ type ClientInfo struct {
 
 // Publish stores the connection's present state for other goroutines.
 func (c *Client) Publish(cmd string) {
-	i := ClientInfo{Name: c.Name, LibName: c.LibName, LibVer: c.LibVer, User: c.User, Cmd: cmd, DB: c.DB,
+	i := ClientInfo{Name: c.Name, LibName: c.LibName, LibVer: c.LibVer, Cmd: cmd, DB: c.DB,
 		Proto: c.Proto, Sub: len(c.Subs[pubsub.Channel]), PSub: len(c.Subs[pubsub.Pattern]), SSub: len(c.Subs[pubsub.Shard]), MultiLen: c.MultiLen,
 		Watched: c.Watched, Kind: "normal", Flags: c.flags()}
 	if c.Subscribed() {

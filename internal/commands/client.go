@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"haypile/internal/acl"
 	"haypile/internal/command"
 	"haypile/internal/resp"
 )
@@ -181,12 +182,9 @@ func describe(cl *Client) string {
 	case flags == "":
 		flags = "N"
 	}
-	cmd, user := i.Cmd, i.User
+	cmd := i.Cmd
 	if cmd == "" {
 		cmd = "NULL"
-	}
-	if user == "" {
-		user = "(superuser)"
 	}
 	multi := i.MultiLen
 	if i.Cmd == "" {
@@ -196,7 +194,7 @@ func describe(cl *Client) string {
 		"multi=%d qbuf=%d qbuf-free=%d argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=%d tot-mem=%d events=r "+
 		"cmd=%s user=%s redir=-1 resp=%d lib-name=%s lib-ver=%s",
 		cl.ID, cl.Addr, cl.LAddr, cl.FD, i.Name, int64(now.Sub(cl.Created).Seconds()), idle, flags, i.DB, i.Sub, i.PSub,
-		i.SSub, multi, i.QueryBuf, i.QueryFree, i.OutBytes, i.OutBytes+i.QueryBuf, cmd, user, max(2, i.Proto),
+		i.SSub, multi, i.QueryBuf, i.QueryFree, i.OutBytes, i.OutBytes+i.QueryBuf, cmd, cl.UserName(), max(2, i.Proto),
 		i.LibName, i.LibVer)
 }
 
@@ -258,14 +256,15 @@ func clientList(c *Call) error {
 
 // killFilter is what CLIENT KILL looks for; zero fields match all.
 type killFilter struct {
-	id                      int64
-	addr, laddr, user, kind string
-	skipMe                  bool
+	id                int64
+	addr, laddr, kind string
+	account           *acl.Account
+	skipMe            bool
 }
 
 func (f *killFilter) match(cl, me *Client) bool {
 	return (f.id == 0 || cl.ID == f.id) && (f.addr == "" || cl.Addr == f.addr) && (f.laddr == "" || cl.LAddr == f.laddr) &&
-		(f.user == "" || cl.Info().User == f.user) && (f.kind == "" || cl.Kind() == f.kind) && (!f.skipMe || cl != me)
+		(f.account == nil || cl.Account() == f.account) && (f.kind == "" || cl.Kind() == f.kind) && (!f.skipMe || cl != me)
 }
 
 func clientKill(c *Call) error {
@@ -295,8 +294,8 @@ func clientKill(c *Call) error {
 		case "LADDR":
 			f.laddr = string(v)
 		case "USER":
-			if f.user = string(v); f.user != DefaultUser {
-				return Error("ERR No such user '" + f.user + "'")
+			if f.account = c.Node.Users().Find(string(v)); f.account == nil {
+				return Error("ERR No such user '" + string(v) + "'")
 			}
 		case "SKIPME":
 			switch {
@@ -315,11 +314,7 @@ func clientKill(c *Call) error {
 	c.Node.Clients().Each(func(cl *Client) bool {
 		if f.match(cl, c.Client) {
 			n++
-			if cl == c.Client {
-				cl.Close = true
-			} else if cl.Conn != nil {
-				cl.Conn.Kill()
-			}
+			c.disconnect(cl)
 		}
 		return true
 	})

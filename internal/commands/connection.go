@@ -1,9 +1,7 @@
 package commands
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
-
+	"haypile/internal/acl"
 	"haypile/internal/command"
 	"haypile/internal/option"
 	"haypile/internal/pubsub"
@@ -69,39 +67,26 @@ func ping(c *Call) error {
 	return nil
 }
 
-// DefaultUser is the only user that exists.
-const DefaultUser = "default"
-
-// authenticate checks a name and password against requirepass in constant time.
-func authenticate(c *Call, user, password []byte) bool {
-	want := c.Node.Config().String(option.RequirePass)
-	if string(user) != DefaultUser {
-		return false
-	}
-	a, b := sha256.Sum256(password), sha256.Sum256([]byte(want))
-	return want == "" || subtle.ConstantTimeCompare(a[:], b[:]) == 1
-}
-
 func auth(c *Call) error {
 	if len(c.Args) > 3 {
 		return Error(resp.ErrSyntax)
 	}
-	user, password := []byte(DefaultUser), c.Args[len(c.Args)-1]
+	user, password := acl.DefaultName, c.Args[len(c.Args)-1]
 	if len(c.Args) == 3 {
-		user = c.Args[1]
-	} else if c.Node.Config().String(option.RequirePass) == "" {
+		user = string(c.Args[1])
+	} else if c.Node.Users().Default().User().NoPass() {
 		return Error(resp.ErrNoPasswordSet)
 	}
-	if !authenticate(c, user, password) {
+	if !c.login(user, password) {
 		return Error(resp.ErrWrongPass)
 	}
-	c.Client.Authenticated, c.Client.User = true, DefaultUser
 	c.Out.OK()
 	return nil
 }
 
 func hello(c *Call) error {
 	proto, name := int64(c.Client.Proto), []byte(nil)
+	var login [][]byte
 	next := 1
 	if len(c.Args) > 1 {
 		var ok bool
@@ -113,14 +98,10 @@ func hello(c *Call) error {
 		}
 		next = 2
 	}
-	authed := c.Client.Authenticated
 	for next < len(c.Args) {
 		switch left := len(c.Args) - next; {
 		case c.Is(next, "AUTH") && left >= 3:
-			if !authenticate(c, c.Args[next+1], c.Args[next+2]) {
-				return Error(resp.ErrWrongPass)
-			}
-			authed = true
+			login = c.Args[next+1 : next+3]
 			next += 3
 		case c.Is(next, "SETNAME") && left >= 2:
 			if !validName(c.Args[next+1]) {
@@ -132,11 +113,13 @@ func hello(c *Call) error {
 			return Error("ERR Syntax error in HELLO option '" + string(c.Args[next]) + "'")
 		}
 	}
-	if !authed {
+	if login != nil && !c.login(string(login[0]), login[1]) {
+		return Error(resp.ErrWrongPass)
+	}
+	if !c.Client.Authenticated {
 		return Error(resp.ErrHelloNoAuth)
 	}
 	cl := c.Client
-	cl.Authenticated, cl.User = true, DefaultUser
 	if name != nil {
 		cl.Name = string(name)
 	}
@@ -203,8 +186,7 @@ func reset(c *Call) error {
 	cl.NoEvict, cl.NoTouch = false, false
 	c.Out.Proto = 2
 	cl.Conn.SetProto(2)
-	cl.User = DefaultUser
-	cl.Authenticated = c.Node.Config().String(option.RequirePass) == ""
+	cl.Logout(c.Node.Users())
 	c.Out.SimpleString("RESET")
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"time"
 
+	"haypile/internal/acl"
 	"haypile/internal/command"
 	"haypile/internal/option"
 	"haypile/internal/pubsub"
@@ -25,6 +26,13 @@ type Node interface {
 	Replication() Replication
 	SlowLog() *SlowLog
 	Latency() *LatencyMonitor
+	// Users are the accounts, ACLLog what they were refused.
+	Users() *acl.Users
+	ACLLog() *acl.Log
+	// ReadFile reads a file of bounded length. ReplaceFile writes one beside it, forces that to disk and renames it
+	// into place. Both are for the ACL file.
+	ReadFile(path string) ([]byte, error)
+	ReplaceFile(path string, data []byte) error
 	// Pause holds back clients until the time: writes only, or all. A zero time ends it.
 	Pause(until time.Time, all bool)
 	// Checkpoint writes a checkpoint; background returns at once. LastSave is the time of the last good one.

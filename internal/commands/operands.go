@@ -51,6 +51,12 @@ func (c *Command) differs(text string) *Command {
 	return c
 }
 
+// accessBy tells the access that a call has to its keys, for access control.
+func (c *Command) accessBy(f func(args [][]byte, keys []command.KeyRef)) *Command {
+	c.AccessFunc = f
+	return c
+}
+
 // dangerous adds the ACL category of that name.
 func (c *Command) dangerous() *Command {
 	c.ACL = append(c.ACL, "dangerous")

@@ -14,7 +14,7 @@ func subscribe(name, word, since string, kind pubsub.Kind) *Command {
 	return &Command{Spec: command.Spec{
 		Name: name, Group: "pubsub", Since: since, Arity: -2, Syntax: name + " " + word + " [" + word + " ...]",
 		Complexity: "O(1) for every " + word + ".", Summary: "Subscribes the connection: messages are pushed to it.",
-		Flags: subscribing, Route: command.RoutePinned, Keys: shardKeys(kind),
+		Flags: subscribing, Route: command.RoutePinned, Keys: shardKeys(kind), Channels: subscribedTo(kind),
 	}, Run: func(c *Call) error {
 		if kind == pubsub.Shard && c.InMulti {
 			return Error("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client")
@@ -30,6 +30,7 @@ func subscribe(name, word, since string, kind pubsub.Kind) *Command {
 			c.Node.PubSub().Subscribe(kind, ch, c.Client.Conn)
 			c.subscription(subscribeWords[kind], ch, kind)
 		}
+		c.recheckSubscriptions(kind)
 		return nil
 	}}
 }
@@ -61,6 +62,13 @@ func unsubscribe(name, word, since string, kind pubsub.Kind) *Command {
 		}
 		return nil
 	}}
+}
+
+func subscribedTo(kind pubsub.Kind) command.Channels {
+	if kind == pubsub.Pattern {
+		return command.ChannelsPatterns
+	}
+	return command.ChannelsSubscribe
 }
 
 func shardKeys(kind pubsub.Kind) []command.KeySpec {
@@ -103,6 +111,7 @@ func publish(name string, since string, shard bool) *Command {
 		Summary:    "Sends a message to the subscribers of a channel, on this node and its replicas.",
 		Flags:      command.PubSub | command.Loading | command.Stale | command.Fast | command.MayReplicate,
 		Route:      command.RouteAny,
+		Channels:   command.ChannelsPublish,
 	}
 	if shard {
 		s.Keys, s.Route = []command.KeySpec{command.One(1, command.AccessNotKey)}, command.RouteKeys

@@ -14,7 +14,7 @@ var stringCommands = []*Command{
 	stringFamily.command("SET", "1.0.0", -3, writeGrow, oneKey(accessBoth|command.AccessVariable),
 		"SET key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | "+
 			"PXAT unix-time-milliseconds | KEEPTTL]",
-		"O(1)", "Stores a string at a key, whatever was there before.", setString),
+		"O(1)", "Stores a string at a key, whatever was there before.", setString).accessBy(setAccess),
 	stringFamily.command("SETNX", "1.0.0", 3, writeGrowFast, oneKey(accessInsert), "SETNX key value",
 		"O(1)", "Stores a string unless the key exists.", setNX),
 	stringFamily.command("SETEX", "2.0.0", 4, writeGrow, oneKey(accessStore), "SETEX key seconds value",

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"haypile/internal/command"
 	"haypile/internal/encoding"
 	"haypile/internal/keyevent"
 	"haypile/internal/keyspace"
@@ -49,6 +50,19 @@ func (c *Call) timeWordAt(i int) timeForm {
 		}
 	}
 	return noTime
+}
+
+// setAccess: SET with GET reads, too. As in Redis, the word counts wherever it stands behind the value.
+func setAccess(args [][]byte, keys []command.KeyRef) {
+	a := accessStore
+	for _, arg := range args[min(3, len(args)):] {
+		if EqualWord(arg, "GET") {
+			a = accessBoth
+		}
+	}
+	for i := range keys {
+		keys[i].Access = a
+	}
 }
 
 func setString(c *Call) error {

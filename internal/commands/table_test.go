@@ -101,7 +101,7 @@ type described struct {
 // that compare names.
 var allowed = map[string]map[string]string{
 	"auth":    {"flags": "passwords reach neither MONITOR nor the slow log, not even redacted"},
-	"watch":   {"flags": "readonly: the gate locks and reads the keys", "categories": "as flags"},
+	"watch":   {"flags": "readonly: the gate locks and reads the keys"},
 	"client":  {"flags": "a container's own flags are read by nobody"},
 	"pubsub":  {"flags": "as client"},
 	"cluster": {"flags": "one command that refuses: it may do so at any time"},

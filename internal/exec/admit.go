@@ -27,14 +27,21 @@ func (s *Session) admit(cmd, sub *commands.Command, args [][]byte) commands.Erro
 		return commands.Error(resp.WrongArity(c.FullName()))
 	}
 	f, cl := c.Flags, s.Client
-	if !cl.Authenticated && f&command.NoAuth == 0 {
+	if !cl.Authenticated && f&command.NoAuth == 0 && !s.x.Node.Users().Open() {
 		return resp.ErrNoAuth
-	}
-	if cl.Proto == 2 && cl.Subscribed() && !allowedSubscribed(c) {
-		return commands.Error(resp.OnlyPubSub(strings.ToLower(cmd.Name)))
 	}
 	if s.multi.on && f&command.NoMulti != 0 {
 		return resp.ErrNotInMulti
+	}
+	if a := cl.Account(); a != nil {
+		if u := a.User(); !u.All() {
+			if refusal := s.permit(a, c, args); refusal != "" {
+				return refusal
+			}
+		}
+	}
+	if cl.Proto == 2 && cl.Subscribed() && !allowedSubscribed(c) {
+		return commands.Error(resp.OnlyPubSub(strings.ToLower(cmd.Name)))
 	}
 	role := s.x.Role()
 	if role.Loading != "" && f&command.Loading == 0 {
@@ -140,7 +147,7 @@ func (t *commandTimer) end(s *Session, cmd *commands.Command) {
 func (x *Executor) slow(s *Session, d time.Duration) {
 	max := int(x.Config.Int(option.SlowlogMaxLen))
 	if max > 0 {
-		x.Node.SlowLog().Add(s.call.Args, d, s.Client.Addr, s.Client.Name, max)
+		x.Node.SlowLog().Add(redact(s.call.Cmd, s.call.Args), d, s.Client.Addr, s.Client.Name, max)
 	}
 	if limit := x.Config.Duration(option.LatencyMonitorThreshold); limit > 0 && d >= limit {
 		x.Node.Latency().Add("command", d)

@@ -23,6 +23,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"haypile/internal/acl"
 	"haypile/internal/command"
 	"haypile/internal/commands"
 	"haypile/internal/keyspace"
@@ -233,9 +234,10 @@ type Session struct {
 	strict  bool          // and for fsync or replicas
 	reign   uint64        // Executor.ended when strict was set
 
-	multi multiState
-	watch watchState
-	timer commandTimer
+	multi  multiState
+	watch  watchState
+	timer  commandTimer
+	denied acl.Verdict // see permit
 }
 
 // mark is where in Out the reply of a write command stands that may still have to become an error. read marks
@@ -286,6 +288,7 @@ func (s *Session) Do(args [][]byte) {
 	if refusal := s.admit(cmd, sub, args); refusal != "" {
 		if cmd != nil {
 			s.target(cmd, sub).Stats.Rejected.Add(1)
+			s.logDenied(s.target(cmd, sub), args, s.context())
 		}
 		if cmd != nil && cmd.Name == "EXEC" {
 			refusal = commands.Error(resp.ExecAborted(string(refusal)))
@@ -319,12 +322,14 @@ func (x *Executor) monitor(s *Session, cmd *commands.Command, args [][]byte) {
 	}
 }
 
-// redact hides passwords: all arguments of AUTH, and the two behind the word AUTH of HELLO.
+// redact hides passwords: all arguments of AUTH, the two behind the word AUTH of HELLO, and who the users are.
 func redact(cmd *commands.Command, args [][]byte) [][]byte {
 	from, to := 1, len(args)
-	switch cmd.Name {
-	case "AUTH":
-	case "HELLO":
+	switch cmd.FullName() {
+	case "auth":
+	case "acl|setuser", "acl|deluser", "acl|getuser":
+		from = 2
+	case "hello":
 		from = slices.IndexFunc(args, func(a []byte) bool { return commands.EqualWord(a, "AUTH") }) + 1
 		if from == 0 {
 			return args

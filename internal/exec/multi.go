@@ -152,6 +152,9 @@ func (s *Session) execQueue(m *multiState) error {
 	s.Out.Array(len(m.queue))
 	var after []func()
 	for _, q := range m.queue {
+		if !s.permitQueued(q) {
+			continue
+		}
 		x.monitor(s, q.cmd, q.args)
 		mode := keyspace.ModeRead // a reading command may hold its locks shared: it deletes nothing
 		if writable && writes(q.cmd) {

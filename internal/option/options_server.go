@@ -93,7 +93,27 @@ var (
 var (
 	RequirePass = stringOption(Spec{
 		Name: "requirepass", Group: GroupSecurity, Sensitive: true,
-		Help: "Password of the default user. Empty: none is asked for.",
+		Help: "Password of the default user. Empty: none is asked for. A `user default` line, or the ACL file, " +
+			"has the last word.",
+	})
+
+	ACLFile = stringOption(Spec{
+		Name: "aclfile", Group: GroupSecurity, Immutable: true,
+		Help: "File of users, one to a line, which ACL LOAD reads and ACL SAVE writes. The configuration file must " +
+			"then have no `user` lines.",
+		DiffersFromRedis: "ACL SAVE forces the file to disk before it replaces the old one.",
+	})
+
+	// ACLPubSubDefault takes the values of the ACLPubSub constants.
+	ACLPubSubDefault = enumOption(Spec{
+		Name: "acl-pubsub-default", Group: GroupSecurity, Default: "resetchannels",
+		Enum: []string{"allchannels", "resetchannels"},
+		Help: "Which channels a new user may use: all or none.",
+	})
+
+	ACLLogMaxLen = intOption(Spec{
+		Name: "acllog-max-len", Group: GroupSecurity, Default: "128", Min: 0, Max: math.MaxInt64,
+		Help: "Entries kept in the log of what users were refused, ACL LOG.",
 	})
 
 	ProtectedMode = boolOption(Spec{
@@ -108,6 +128,12 @@ var (
 		Immutable: true,
 		Help:      "Who may use DEBUG: nobody, everybody, or clients on this machine.",
 	})
+)
+
+// The values of ACLPubSubDefault.
+const (
+	ACLPubSubAll = iota
+	ACLPubSubNone
 )
 
 // The values of EnableDebugCommand.

@@ -54,7 +54,7 @@ func (c *Config) rewriteLocked() error {
 	if text == old {
 		return nil
 	}
-	return replaceFile(path, text, mode)
+	return ReplaceFile(path, text, mode)
 }
 
 // readForRewrite returns the file's text and mode. A missing file reads as empty; as the new one may hold
@@ -74,8 +74,8 @@ func readForRewrite(path string) (string, fs.FileMode, error) {
 	return string(text), info.Mode().Perm(), err
 }
 
-// replaceFile writes the text beside the file, forces it to disk, and renames it into place.
-func replaceFile(path, text string, mode fs.FileMode) (err error) {
+// ReplaceFile writes the text beside the file, forces it to disk, and renames it into place.
+func ReplaceFile(path, text string, mode fs.FileMode) (err error) {
 	dir := filepath.Dir(path)
 	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*.tmp")
 	if err != nil {

@@ -30,6 +30,8 @@ func (s *session) local(spec *command.Spec, args [][]byte) bool {
 		s.selectDB(spec, args)
 	case "RESET":
 		s.reset(spec)
+	case "ACL": // WHOAMI
+		s.answer(spec, func(w *resp.Writer) { w.BulkString(defaultUser) })
 	case "COMMAND":
 		s.answer(spec, func(w *resp.Writer) { commandinfo.Append(w, s.p.opt.Table, args) })
 	default:

@@ -121,6 +121,19 @@ func (h *Hub) Names(k Kind, pattern []byte) []string {
 	return names
 }
 
+// Each calls f for every subscription, which must change none.
+func (h *Hub) Each(f func(k Kind, name string, s Subscriber)) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for k := range h.mu.subs {
+		for name, set := range h.mu.subs[k] {
+			for s := range set {
+				f(Kind(k), name, s)
+			}
+		}
+	}
+}
+
 // Count is the number of subscribers of a name.
 func (h *Hub) Count(k Kind, name string) int {
 	h.mu.RLock()

@@ -52,7 +52,7 @@ func (s *Server) refuse(nc net.Conn) string {
 		return resp.ErrMaxClients
 	}
 	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok && s.cfg.Bool(option.ProtectedMode) &&
-		s.cfg.String(option.RequirePass) == "" && !a.IP.IsLoopback() {
+		s.users.Default().User().NoPass() && !a.IP.IsLoopback() {
 		return protectedMode
 	}
 	return ""
@@ -60,8 +60,8 @@ func (s *Server) refuse(nc net.Conn) string {
 
 // serve begins with a connection: one of an event loop, or one with a goroutine of its own.
 func (s *Server) serve(nc net.Conn) {
-	c := &commands.Client{Created: time.Now(), User: commands.DefaultUser,
-		Authenticated: s.cfg.String(option.RequirePass) == ""}
+	c := &commands.Client{Created: time.Now()}
+	c.Logout(s.users)
 	s.describe(c, nc)
 	k := session.New(s.ctx, nc, c, s.x, &s.hub, &s.sessions)
 	s.clients.Add(c)

@@ -90,6 +90,7 @@ func (n node) ResetStats() {
 	st.Hits.Store(0)
 	st.Misses.Store(0)
 	st.ErrorKinds.Clear()
+	n.aclLog.ResetCounts()
 	n.sessions.Accepted.Store(0)
 	n.sessions.Rejected.Store(0)
 	n.sessions.InBytes.Store(0)

@@ -29,6 +29,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"haypile/internal/acl"
 	"haypile/internal/agent"
 	"haypile/internal/command"
 	"haypile/internal/commands"
@@ -77,6 +78,8 @@ type Server struct {
 	feeds    *replication.Feeds
 	agent    *agent.Agent
 	monitors monitorSet
+	users    *acl.Users
+	aclLog   acl.Log
 	watching atomic.Int64
 	events   atomic.Uint32 // the option notify-keyspace-events
 
@@ -169,6 +172,9 @@ func New(cfg *option.Config, opt Options) (*Server, error) {
 	s.stopped, s.stop = context.WithCancelCause(context.Background())
 	s.state.Store(&nodeState{pending: true})
 	s.lastSave.Store(s.start.Unix())
+	if err := s.loadUsers(); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"haypile/internal/acl"
 	"haypile/internal/command"
 	"haypile/internal/commands"
 	"haypile/internal/exec"
@@ -34,6 +35,8 @@ type node struct {
 	stats   Stats
 	slow    commands.SlowLog
 	latency commands.LatencyMonitor
+	users   *acl.Users
+	aclLog  acl.Log
 	// detached gets the sockets that PSYNC took over.
 	detached chan commands.Detached
 	ctx      context.Context
@@ -69,6 +72,9 @@ func newNode(tb testing.TB, settings map[option.Option]string) *node {
 	if n.table, err = commands.NewTable(n.all); err != nil {
 		tb.Fatal(err)
 	}
+	n.users = acl.NewUsers(acl.Rules{Table: n.table})
+	n.users.SetDefaultPassword(n.cfg.String(option.RequirePass))
+	n.cfg.OnChange(func(v *option.View) { n.users.SetDefaultPassword(v.String(option.RequirePass)) }, option.RequirePass)
 	n.x = exec.New(exec.Options{Table: n.table, All: n.all, Config: n.cfg, Node: testNode{n},
 		Logger: slog.New(slog.DiscardHandler), Fatal: func(msg string, err error) { panic(msg) }})
 	n.x.SetData(exec.Data{Store: store, Log: log}, -1)
@@ -91,7 +97,8 @@ func newNode(tb testing.TB, settings map[option.Option]string) *node {
 
 // serve runs a connection as a server does.
 func (n *node) serve(nc net.Conn) *Conn {
-	c := &commands.Client{Authenticated: n.cfg.String(option.RequirePass) == "", Addr: "127.0.0.1:1"}
+	c := &commands.Client{Addr: "127.0.0.1:1"}
+	c.Logout(n.users)
 	k := New(n.ctx, nc, c, n.x, &n.hub, &n.stats)
 	n.reg.Add(c)
 	n.wg.Add(1)
@@ -208,6 +215,10 @@ type testNode struct{ *node }
 
 var errTest = commands.Error("ERR not in this test")
 
+func (n testNode) Users() *acl.Users                                        { return n.users }
+func (n testNode) ACLLog() *acl.Log                                         { return &n.aclLog }
+func (n testNode) ReadFile(string) ([]byte, error)                          { return nil, errTest }
+func (n testNode) ReplaceFile(string, []byte) error                         { return errTest }
 func (n testNode) Table() *command.Table                                    { return n.table }
 func (n testNode) All() []*commands.Command                                 { return n.all }
 func (n testNode) Config() *option.Config                                   { return n.cfg }

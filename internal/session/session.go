@@ -101,14 +101,15 @@ func New(ctx context.Context, nc net.Conn, c *commands.Client, x *exec.Executor,
 	c.Conn, c.Gate = k, k.gate
 	c.Proto = 2
 	k.proto.Store(2)
-	k.in, k.authenticated = resp.NewReader(k.limits()), c.Authenticated
+	k.authenticated = c.Authenticated
+	k.in = resp.NewReader(k.limits())
 	k.mu.wake, k.mu.room = make(chan struct{}, 1), make(chan struct{}, 1)
 	return k
 }
 
 func (k *Conn) limits() resp.Limits {
 	l := resp.DefaultLimits()
-	if !k.client.Authenticated {
+	if !k.authenticated {
 		l = resp.UnauthLimits()
 	}
 	l.MaxBulk = min(l.MaxBulk, k.cfg.Bytes(option.ProtoMaxBulkLen))
@@ -167,8 +168,8 @@ func (k *Conn) work(first [][]byte) error {
 		}
 		k.gate.Do(args)
 		last = k.gate.LastCommand()
-		if k.client.Authenticated != k.authenticated {
-			k.authenticated = k.client.Authenticated
+		if in := !k.gate.LoginNeeded(); in != k.authenticated {
+			k.authenticated = in
 			k.in.SetLimits(k.limits())
 		}
 		if len(k.gate.Out.Buf) >= flushAt {
