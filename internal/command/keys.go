@@ -55,11 +55,13 @@ const (
 // KeySpec finds keys among the arguments. Positions count the command name as 0 (for a sub-command the
 // container's name), as in Redis.
 type KeySpec struct {
-	Find   Find
-	First  int
-	Last   int
-	Step   int
-	Word   string
+	Find  Find
+	First int
+	Last  int
+	Step  int
+	Word  string
+	// Limit divides the arguments behind Word: 2 means that only their first half are keys (0: all).
+	Limit  int
 	Access Access
 }
 
@@ -70,6 +72,11 @@ func Range(first, last, step int, a Access) KeySpec {
 
 // One is the KeySpec of a single key at position at.
 func One(at int, a Access) KeySpec { return Range(at, at, 1, a) }
+
+// FirstHalf is the KeySpec of keys that are the first half of what follows a word, sought from position from on.
+func FirstHalf(word string, from int, a Access) KeySpec {
+	return KeySpec{Find: FindWord, First: from, Last: -1, Step: 1, Word: word, Limit: 2, Access: a}
+}
 
 // Counted is the KeySpec of keys that follow their count, which stands at position at.
 func Counted(at int, a Access) KeySpec {
@@ -154,6 +161,9 @@ func (k *KeySpec) appendTo(dst []KeyRef, args [][]byte) ([]KeyRef, error) {
 				last := k.Last
 				if last < 0 {
 					last += len(args)
+				}
+				if k.Limit > 1 {
+					last = p + (last-p)/k.Limit
 				}
 				for q := p + 1; q <= last; q += k.Step {
 					dst = append(dst, KeyRef{q, k.Access})

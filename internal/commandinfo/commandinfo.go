@@ -177,7 +177,7 @@ func appendKeySpec(w *resp.Writer, k command.KeySpec) {
 	w.BulkString("keystep")
 	w.Int(int64(max(k.Step, 1)))
 	w.BulkString("limit")
-	w.Int(0)
+	w.Int(int64(k.Limit))
 }
 
 func docs(w *resp.Writer, t *command.Table, names [][]byte) {

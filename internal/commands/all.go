@@ -10,7 +10,8 @@ import (
 // not share statistics. NewTable must be called with them before they are run.
 func All() []*Command {
 	lists := [][]*Command{
-		stringCommands, genericCommands, expireCommands, hashCommands, setCommands, zsetCommands, connectionCommands,
+		stringCommands, genericCommands, expireCommands, hashCommands, setCommands, zsetCommands,
+		streamCommands, connectionCommands,
 		{clientCommand, commandCommand}, transactionCommands, pubsubCommands, serverCommands,
 	}
 	var all []*Command

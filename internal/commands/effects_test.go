@@ -76,6 +76,19 @@ func TestEffects(t *testing.T) {
 		{"MOVE i 1", ""},
 		{"DEL a i none", "DEL a i none"},
 		{"GET a", ""},
+		{"XADD s 1-1 f v", "XADD s 1-1 f v"},
+		{"XADD s * f v", "XADD s " + at(0) + "-0 f v"},
+		{"XADD s * f v", "XADD s " + at(0) + "-1 f v"},
+		{"XADD s NOMKSTREAM " + at(1) + "-* f v", "XADD s " + at(1) + "-0 f v"},
+		{"XADD s MAXLEN ~ 0 LIMIT 2 * f v", "XADD s MAXLEN = 5 " + at(1) + "-1 f v"},
+		{"XADD s MAXLEN ~ 0 * f v", "XADD s MAXLEN = 0 " + at(1) + "-2 f v"},
+		{"XADD s 99999999999999-5 f v", "XADD s 99999999999999-5 f v"},
+		{"XADD s MINID ~ 1 99999999999999-* f v", "XADD s MINID = 99999999999999-5 99999999999999-6 f v"},
+		{"XADD s MAXLEN 2 99999999999999-7 f v", "XADD s MAXLEN 2 99999999999999-7 f v"},
+		{"XTRIM s MAXLEN ~ 5", ""},
+		{"XTRIM s MINID ~ 99999999999999-8", "XTRIM s MINID = 18446744073709551615-18446744073709551615"},
+		{"XTRIM s MAXLEN 5", ""},
+		{"XDEL s 1-1", ""},
 	} {
 		g.do(strings.Split(c.command, " ")...)
 		if got := strings.Join(g.effects(), "|"); got != c.log {

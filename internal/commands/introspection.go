@@ -176,7 +176,7 @@ func writeKeySpec(w *resp.Writer, k *command.KeySpec) {
 	w.BulkString("keystep")
 	w.Int(int64(k.Step))
 	w.BulkString("limit")
-	w.Int(0)
+	w.Int(int64(k.Limit))
 }
 
 func commandDocs(c *Call) error {

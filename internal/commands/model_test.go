@@ -27,6 +27,8 @@ func randomCommand(rng *rand.Rand) []string {
 		return pick("inf", "-inf", fmt.Sprint(rng.IntN(6)-3), fmt.Sprint(float64(rng.IntN(64)-32)/8))
 	}
 	far := func() string { return fmt.Sprint(20_000_000_000_000 + rng.Int64N(1000)) }
+	// IDs mostly rise; streams are short, so that trimming with ~ goes as in Redis.
+	id := func() string { return fmt.Sprintf("%d-%d", rng.IntN(300), rng.IntN(3)) }
 	options := [][]string{
 		{"SET", key(), value()}, {"SET", key(), value(), pick("NX", "XX", "GET", "KEEPTTL")},
 		{"SET", key(), value(), "PXAT", far(), pick("NX", "XX", "GET")},
@@ -71,6 +73,16 @@ func randomCommand(rng *rand.Rand) []string {
 		{"ZUNIONSTORE", key(), "2", key(), key(), "WEIGHTS", "2", "-1", "AGGREGATE", pick("MIN", "MAX", "SUM")},
 		{"ZINTERSTORE", key(), "2", key(), key()}, {"ZDIFFSTORE", key(), "2", key(), key()},
 		{"SPOP", key(), "1000"}, {"SRANDMEMBER", key(), "0"}, {"SDIFFSTORE", key(), key()},
+		{"XADD", key(), id(), field(), value()}, {"XADD", key(), id(), field(), value(), field(), value()},
+		{"XADD", key(), fmt.Sprintf("%d-*", rng.IntN(300)), field(), value()}, {"XADD", key(), "NOMKSTREAM", id(), "f", "v"},
+		{"XADD", key(), "MAXLEN", fmt.Sprint(rng.IntN(6)), id(), field(), value()},
+		{"XADD", key(), "MINID", pick("=", "~"), id(), id(), field(), value()},
+		{"XADD", key(), "MAXLEN", "~", pick("0", "3"), id(), field(), value()},
+		{"XLEN", key()}, {"XDEL", key(), id(), id(), id()}, {"XRANGE", key(), "-", "+"}, {"XRANGE", key(), id(), "+"},
+		{"XREVRANGE", key(), id(), id(), "COUNT", "2"}, {"XREAD", "COUNT", "2", "STREAMS", key(), key(), id(), id()},
+		{"XTRIM", key(), "MAXLEN", fmt.Sprint(rng.IntN(6))}, {"XTRIM", key(), "MINID", id()},
+		{"XTRIM", key(), "MAXLEN", "~", "0"},
+		{"XSETID", key(), fmt.Sprintf("%d-0", rng.IntN(200)), "ENTRIESADDED", "50"},
 	}
 	return options[rng.IntN(len(options))]
 }

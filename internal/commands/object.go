@@ -126,6 +126,8 @@ func objectEncoding(c *Call, e *keyspace.Entry) error {
 		} else {
 			c.Out.BulkString("skiplist")
 		}
+	case encoding.Stream:
+		c.Out.BulkString("stream")
 	default:
 		return Error(resp.ErrWrongType)
 	}

@@ -103,6 +103,10 @@ func rowBytes(t *keyspace.Txn, e *keyspace.Entry, samples int) (int64, error) {
 	if m.Type == encoding.String || m.Count == 0 {
 		return n, nil
 	}
+	if m.Type == encoding.Stream {
+		each, err := streamRowBytes(t, e, samples)
+		return n + int64(each*float64(m.Count)), err
+	}
 	head := int64(len(encoding.AppendElement(nil, 0, m.Birth, m.ID, nil)) +
 		len(encoding.AppendElementValue(nil, nil)))
 	seen, bytes := int64(0), int64(0)

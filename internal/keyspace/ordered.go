@@ -48,6 +48,28 @@ func (t *Txn) RemoveIndex(e *Entry, m *encoding.Meta, sortKey []byte) {
 	t.write(row{hash: h, key: k, del: true})
 }
 
+// GetIndex reads a row that was stored with PutIndex. It goes past the hot cache and the filter of absent rows, for rows
+// of which there are many and each is looked up once or twice. The row must be of a key that the caller has locked.
+func (t *Txn) GetIndex(e *Entry, m *encoding.Meta, sortKey []byte) ([]byte, bool, error) {
+	k, h := t.orderedRow(e, m, sortKey)
+	if i := t.rows.find(h, k); i >= 0 {
+		r := &t.rows.rows[i]
+		return r.val, !r.del, nil
+	}
+	dst := t.mem.take(1024)
+	v, present, known := t.store.pending.find(dst, h, k)
+	if !known && t.hot {
+		return nil, false, ErrCold
+	}
+	if !known {
+		var err error
+		if v, present, err = t.store.engineGet(dst, k); err != nil {
+			return nil, false, err
+		}
+	}
+	return t.mem.keep(v), present, nil
+}
+
 // orderedRange are the bounds of the rows with sort keys of [from, to); nil to means to the last.
 func orderedRange(sp encoding.Space, m *encoding.Meta, from, to []byte) (lower, upper []byte) {
 	lower = encoding.AppendOrdered(nil, sp, m.Birth, m.ID, from)

@@ -72,6 +72,7 @@ const (
 	ErrStreamID          = "ERR Invalid stream ID specified as stream command argument"
 	ErrStreamIDZero      = "ERR The ID specified in XADD must be greater than 0-0"
 	ErrStreamIDSmall     = "ERR The ID specified in XADD is equal or smaller than the target stream top item"
+	ErrStreamTooLarge    = "ERR Elements are too large to be stored"
 	ErrStreamExhausted   = "ERR The stream has exhausted the last possible ID, unable to add more items"
 	ErrStreamTrimBoth    = "ERR syntax error, MAXLEN and MINID options at the same time are not compatible"
 	ErrStreamTrimLimit   = "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy"
@@ -87,7 +88,25 @@ const (
 	ErrStreamNoGroup     = "ERR Missing GROUP option for XREADGROUP"
 	ErrStreamNoKey       = "ERR The XGROUP subcommand requires the key to exist. Note that for " +
 		"CREATE you may want to use the MKSTREAM option to create an empty stream automatically."
-	ErrStreamEntriesRead = "ERR value for ENTRIESREAD must be positive or -1"
+	ErrStreamEntriesRead  = "ERR value for ENTRIESREAD must be positive or -1"
+	ErrStreamRangeStart   = "ERR invalid start ID for the interval"
+	ErrStreamRangeEnd     = "ERR invalid end ID for the interval"
+	ErrStreamEntriesAdded = "ERR entries_added must be positive"
+	ErrStreamSetMaxDel    = "ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id"
+	ErrStreamSetDeleted   = "ERR The ID specified in XSETID is smaller than current max_deleted_entry_id"
+	ErrStreamSetTop       = "ERR The ID specified in XSETID is smaller than the target stream top item"
+	ErrStreamSetAdded     = "ERR The entries_added specified in XSETID is smaller than the target stream length"
+	ErrStreamNewID        = "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> " +
+		"<consumer> option."
+	ErrStreamLastID = "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of " +
+		"this consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an " +
+		"empty result set."
+	ErrStreamClaimIdle     = "ERR Invalid min-idle-time argument for XCLAIM"
+	ErrStreamAutoClaimIdle = "ERR Invalid min-idle-time argument for XAUTOCLAIM"
+	ErrStreamIdle          = "ERR Invalid IDLE option argument for XCLAIM"
+	ErrStreamTime          = "ERR Invalid TIME option argument for XCLAIM"
+	ErrStreamRetryCount    = "ERR Invalid RETRYCOUNT option argument for XCLAIM"
+	ErrStreamCount         = "ERR COUNT must be > 0"
 )
 
 // Replies of scripts.
@@ -122,6 +141,11 @@ func NoGroupRead(key, group []byte) string {
 func NoGroupForKey(group, key []byte) string {
 	return "NOGROUP No such consumer group '" + clean(string(group)) + "' for key name '" +
 		clean(string(key)) + "'"
+}
+
+// UnknownClaimOption refuses a word among the options of XCLAIM.
+func UnknownClaimOption(word []byte) string {
+	return "ERR Unrecognized XCLAIM option '" + clean(string(word)) + "'"
 }
 
 // NeedsInputKey refuses ZUNION and its kin without a key; name is in lower case.

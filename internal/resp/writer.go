@@ -198,6 +198,9 @@ func (w *Writer) EndMap(a Aggregate, n int) {
 // EndSet makes what was appended since Defer a set of n elements.
 func (w *Writer) EndSet(a Aggregate, n int) { w.end(a, w.only3('~'), n) }
 
+// Drop takes back what was appended since Defer, and Defer itself.
+func (w *Writer) Drop(a Aggregate) { w.Buf = w.Buf[:a.at] }
+
 func (w *Writer) end(a Aggregate, marker byte, n int) {
 	var tmp [32]byte
 	header := appendHeader(tmp[:0], marker, int64(n))

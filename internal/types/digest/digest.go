@@ -17,6 +17,7 @@ import (
 
 	"haypile/internal/encoding"
 	"haypile/internal/keyspace"
+	"haypile/internal/types/stream"
 	"haypile/internal/types/zset"
 )
 
@@ -100,6 +101,12 @@ func (s *sum) value(m *encoding.Meta, rows keyspace.Rows) error {
 			return true
 		})
 		err = cmp.Or(err, bad)
+	case encoding.Stream:
+		// The groups do not count, in Redis neither.
+		err = stream.Entries(rows, m, func(id stream.ID, f stream.Fields) {
+			s.mix(fmt.Appendf(nil, "%d.%d", id.MS, id.Seq))
+			f.All(s.mix)
+		})
 	default:
 		err = fmt.Errorf("digest of type %v: %w", m.Type, encoding.ErrCorrupt)
 	}

@@ -1,0 +1,300 @@
+// Package stream is the stream type over a keyspace transaction: entries in the order of their IDs, each a row of its
+// own; consumer groups, consumers and what is pending are rows too. The metadata knows the first and the last ID, so
+// that adding an entry reads nothing, and no walk begins among the tombstones of what was trimmed. No operation holds
+// more of a stream or of a pending list in memory than it was asked for.
+//
+// A Stream belongs to the goroutine of its transaction; the package keeps no state. Byte slices that it returns live
+// until the transaction's Reset, those handed to callbacks only during the call.
+package stream
+
+import (
+	"errors"
+
+	"haypile/internal/encoding"
+	"haypile/internal/keyspace"
+)
+
+// ErrWrongType is returned for a key that holds another type.
+var ErrWrongType = errors.New("the key holds another type")
+
+// Stream is the stream at a key; see Exists. It stays right while the key is changed through it alone. Changes reach
+// the transaction with Save.
+type Stream struct {
+	head
+	tx   *keyspace.Txn
+	key  keyspace.Entry
+	meta encoding.Meta
+	// changed: the metadata must be stored. touched: rows have changed, and watchers need to know.
+	changed, touched bool
+	// headless: the first entry was deleted, and First is not up to date.
+	headless bool
+}
+
+// Open reads the stream at key.
+func Open(tx *keyspace.Txn, key []byte) (*Stream, error) {
+	e, err := tx.Lookup(key)
+	if err != nil {
+		return nil, err
+	}
+	return At(tx, e)
+}
+
+// At is the stream at a key that was looked up.
+func At(tx *keyspace.Txn, e keyspace.Entry) (*Stream, error) {
+	s := &Stream{tx: tx, key: e}
+	if !e.Found {
+		return s, nil
+	}
+	if e.Meta.Type != encoding.Stream {
+		return s, ErrWrongType
+	}
+	s.meta = e.Meta
+	return s, parseHead(e.Meta.Extra, &s.head)
+}
+
+// Begin makes a new, empty stream that will replace whatever is at the key, with a deadline (0 = none).
+func Begin(tx *keyspace.Txn, e keyspace.Entry, deadline int64) *Stream {
+	s := &Stream{tx: tx, key: e, meta: tx.NewCollection(&e, encoding.Stream), changed: true}
+	s.meta.Deadline = deadline
+	return s
+}
+
+// Exists reports whether there is a stream at the key, perhaps empty.
+func (s *Stream) Exists() bool { return s.meta.ID != 0 }
+
+// Create makes an empty stream if there is none.
+func (s *Stream) Create() {
+	if !s.Exists() {
+		s.meta = s.tx.NewCollection(&s.key, encoding.Stream)
+		s.changed = true
+	}
+}
+
+// Key is the user's key.
+func (s *Stream) Key() []byte { return s.key.User }
+
+// Len is the number of entries.
+func (s *Stream) Len() uint64 { return s.meta.Count }
+
+// Save stores the metadata if it has changed.
+func (s *Stream) Save() error {
+	if err := s.findFirst(); err != nil {
+		return err
+	}
+	if s.changed {
+		s.changed, s.touched = false, false
+		s.meta.Extra = appendHead(nil, &s.head)
+		return s.tx.Put(&s.key, s.meta)
+	}
+	if s.touched {
+		s.touched = false
+		s.tx.Touch(&s.key)
+	}
+	return nil
+}
+
+// findFirst finds the first entry again after it was deleted.
+func (s *Stream) findFirst() error {
+	if !s.headless {
+		return nil
+	}
+	s.headless, s.changed = false, true
+	from := s.First
+	s.First = ID{}
+	if s.meta.Count == 0 {
+		return nil
+	}
+	return s.tx.ScanOrdered(&s.key, &s.meta, entryKey(from), entriesEnd, func(k, _ []byte) bool {
+		s.First = DecodeID(k[1:])
+		return false
+	})
+}
+
+// Add appends an entry, whose ID must be higher than Last.
+func (s *Stream) Add(id ID, fields [][]byte) {
+	s.Create()
+	s.tx.PutIndex(&s.key, &s.meta, entryKey(id), appendEntry(make([]byte, 0, entrySize(fields)), fields))
+	if s.meta.Count == 0 {
+		s.First = id
+	}
+	s.meta.Count++
+	s.Added++
+	s.Last, s.changed = id, true
+}
+
+// Get reads an entry.
+func (s *Stream) Get(id ID) (f Fields, found bool, err error) {
+	if s.meta.Count == 0 || id.Less(s.First) || s.Last.Less(id) {
+		return f, false, nil
+	}
+	v, found, err := s.tx.GetIndex(&s.key, &s.meta, entryKey(id))
+	if err != nil || !found {
+		return f, false, err
+	}
+	f, err = parseEntry(v)
+	return f, err == nil, err
+}
+
+// Range visits the entries from an ID to another, both included, until visit says stop.
+func (s *Stream) Range(from, to ID, visit func(ID, Fields) (more bool)) error {
+	return s.walk(from, to, true, visit)
+}
+
+// RangeBack is Range in descending order.
+func (s *Stream) RangeBack(from, to ID, visit func(ID, Fields) (more bool)) error {
+	return s.walk(from, to, false, visit)
+}
+
+func (s *Stream) walk(from, to ID, up bool, visit func(ID, Fields) bool) error {
+	if from.Less(s.First) {
+		from = s.First
+	}
+	if s.Last.Less(to) {
+		to = s.Last
+	}
+	if s.meta.Count == 0 || to.Less(from) {
+		return nil
+	}
+	end := entriesEnd
+	if next, ok := to.Next(); ok {
+		end = entryKey(next)
+	}
+	scan := s.tx.ScanOrdered
+	if !up {
+		scan = s.tx.ScanOrderedBack
+	}
+	var bad error
+	err := scan(&s.key, &s.meta, entryKey(from), end, func(k, v []byte) bool {
+		var f Fields
+		if f, bad = parseEntry(v); bad != nil {
+			return false
+		}
+		return visit(DecodeID(k[1:]), f)
+	})
+	return errors.Join(err, bad)
+}
+
+// Top is the ID of the last entry, 0-0 if there is none; Last may be that of an entry that was deleted.
+func (s *Stream) Top() (top ID, err error) {
+	err = s.RangeBack(ID{}, Max, func(id ID, _ Fields) bool {
+		top = id
+		return false
+	})
+	return top, err
+}
+
+// Delete removes an entry and reports whether there was one.
+func (s *Stream) Delete(id ID) (bool, error) {
+	_, found, err := s.Get(id)
+	if err != nil || !found {
+		return false, err
+	}
+	s.tx.RemoveIndex(&s.key, &s.meta, entryKey(id))
+	s.meta.Count--
+	s.changed = true
+	s.headless = s.headless || id == s.First
+	if s.MaxDeleted.Less(id) {
+		s.MaxDeleted = id
+	}
+	return true, nil
+}
+
+// SetLast sets the last ID.
+func (s *Stream) SetLast(id ID) { s.Last, s.changed = id, true }
+
+// SetAdded sets the number of entries ever added.
+func (s *Stream) SetAdded(n uint64) { s.Added, s.changed = n, true }
+
+// SetMaxDeleted sets the highest ID that was deleted.
+func (s *Stream) SetMaxDeleted(id ID) { s.MaxDeleted, s.changed = id, true }
+
+// NodeEntries is the number of entries in a node of Redis' streams, by which trimming with "~" goes.
+const NodeEntries = 100
+
+// Trimming says what Trim removes.
+type Trimming struct {
+	// ByID removes entries before MinID; otherwise all but the newest MaxLen go.
+	ByID   bool
+	MinID  ID
+	MaxLen uint64
+	// Approx removes whole nodes only, of together at most Limit entries (0: any number).
+	Approx bool
+	Limit  uint64
+}
+
+// Trim removes entries from the front and returns how many. It walks over those that it removes and one more; if there
+// are none to remove it reads nothing.
+func (s *Stream) Trim(t Trimming) (removed uint64, err error) {
+	if s.meta.Count == 0 || t.ByID && !s.First.Less(t.MinID) || !t.ByID && s.meta.Count <= t.MaxLen {
+		return 0, nil
+	}
+	most := s.meta.Count
+	if !t.ByID {
+		most -= t.MaxLen
+	}
+	if t.Approx {
+		if t.Limit > 0 {
+			most = min(most, t.Limit)
+		}
+		if t.ByID {
+			if most, err = s.countBefore(t.MinID, most); err != nil {
+				return 0, err
+			}
+		}
+		// The last node may be a part of one.
+		if most < s.meta.Count {
+			most -= most % NodeEntries
+		}
+		if most == 0 {
+			return 0, nil
+		}
+	}
+	first := ID{}
+	err = s.Range(s.First, Max, func(id ID, _ Fields) bool {
+		if removed == most || t.ByID && !id.Less(t.MinID) {
+			first = id
+			return false
+		}
+		s.tx.RemoveIndex(&s.key, &s.meta, entryKey(id))
+		removed++
+		return true
+	})
+	s.meta.Count -= removed
+	s.First, s.changed = first, true
+	return removed, err
+}
+
+// countBefore counts the entries before an ID, up to a number.
+func (s *Stream) countBefore(id ID, most uint64) (n uint64, err error) {
+	err = s.Range(s.First, Max, func(at ID, _ Fields) bool {
+		if n == most || !at.Less(id) {
+			return false
+		}
+		n++
+		return true
+	})
+	return n, err
+}
+
+// Entries visits all entries of the stream m, in a transaction or a snapshot.
+func Entries(rows keyspace.Rows, m *encoding.Meta, visit func(ID, Fields)) error {
+	var h head
+	if err := parseHead(m.Extra, &h); err != nil {
+		return err
+	}
+	if m.Count == 0 {
+		return nil
+	}
+	var bad error
+	err := rows.ScanOrdered(entryKey(h.First), entriesEnd, func(k, v []byte) bool {
+		var f Fields
+		if f, bad = parseEntry(v); bad == nil {
+			visit(DecodeID(k[1:]), f)
+		}
+		return bad == nil
+	})
+	return errors.Join(err, bad)
+}
+
+// RowsFrom is the sort key from which on a walk over all rows of a stream begins: rows before it do not exist.
+func (s *Stream) RowsFrom() []byte { return entryKey(s.First) }

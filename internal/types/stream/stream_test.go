@@ -1,0 +1,245 @@
+package stream
+
+import (
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"haypile/internal/keyspace"
+	"haypile/internal/storage"
+)
+
+func newTxn(t testing.TB) *keyspace.Txn {
+	t.Helper()
+	engine, err := storage.Open(storage.Options{Dir: "engine", Mem: storage.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = engine.CloseUnflushed() })
+	store, err := keyspace.Open(engine, keyspace.Options{Databases: 1, CacheBytes: 8 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx := store.NewTxn()
+	tx.Begin(keyspace.ModeWrite, 0, 1)
+	return tx
+}
+
+func open(t testing.TB, tx *keyspace.Txn) *Stream {
+	t.Helper()
+	s, err := Open(tx, []byte("s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// The layout is permanent: what these bytes say must be read for ever.
+func TestGoldenEntries(t *testing.T) {
+	h := head{Last: ID{300, 2}, First: ID{1, 0}, MaxDeleted: ID{299, 1}, Added: 1000, Groups: 3}
+	fields := [][]byte{[]byte("f"), []byte("value"), {}, []byte("x")}
+	for _, c := range []struct {
+		name string
+		got  []byte
+		want string
+	}{
+		{"head", appendHead(nil, &h), "00 ac02 02 01 00 ab02 01 e807 03"},
+		{"entry key", entryKey(ID{1, 258}), "01 0000000000000001 0000000000000102"},
+		{"entry", appendEntry(nil, fields), "00 04 01 66 05 76616c7565 00 01 78"},
+	} {
+		if want := strings.ReplaceAll(c.want, " ", ""); hex.EncodeToString(c.got) != want {
+			t.Errorf("%s: %x, want %s", c.name, c.got, want)
+		}
+	}
+	var got head
+	if err := parseHead(appendHead(nil, &h), &got); err != nil || got != h {
+		t.Errorf("head reads as %+v, %v", got, err)
+	}
+	f, err := parseEntry(appendEntry(nil, fields))
+	if err != nil || f.Len() != len(fields) {
+		t.Fatalf("%d fields, %v", f.Len(), err)
+	}
+	f.All(func(b []byte) {
+		if string(b) != string(fields[0]) {
+			t.Errorf("field %q, want %q", b, fields[0])
+		}
+		fields = fields[1:]
+	})
+}
+
+func FuzzRows(f *testing.F) {
+	f.Add(appendHead(nil, &head{Added: 7}))
+	f.Add(appendEntry(nil, [][]byte{[]byte("f"), []byte("v")}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var h head
+		_ = parseHead(b, &h)
+		fields, err := parseEntry(b)
+		if err != nil {
+			return
+		}
+		n := 0
+		fields.All(func([]byte) { n++ })
+		if n != fields.Len() {
+			t.Errorf("%d fields of %d", n, fields.Len())
+		}
+	})
+}
+
+func TestParseID(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		want string // empty: refused
+	}{
+		{"1-2", "1-2"}, {"5", "5-9"}, {"007-+08", "7-8"}, {" 1- 2", "1-2"}, {"18446744073709551615-18446744073709551615",
+			"18446744073709551615-18446744073709551615"},
+		{"18446744073709551616", ""}, {"1-18446744073709551616", ""}, {"", ""}, {"-", ""}, {"1-", ""}, {"-1", ""},
+		{"1-2-3", ""}, {"1-*", ""}, {"*", ""}, {"+", ""}, {"1x", ""}, {"1--5", ""}, {strings.Repeat("0", 128), ""},
+		{strings.Repeat("0", 127), "0-9"},
+	} {
+		id, ok := Parse([]byte(c.in), 9)
+		if ok != (c.want != "") || ok && id.String() != c.want {
+			t.Errorf("%q reads as %v, %v", c.in, id, ok)
+		}
+	}
+	if id, choose, ok := ParseAdd([]byte("5-*")); !ok || !choose || id.MS != 5 {
+		t.Errorf("5-* reads as %v, %v, %v", id, choose, ok)
+	}
+	if id, choose, ok := ParseAdd([]byte("5")); !ok || choose || id != (ID{5, 0}) {
+		t.Errorf("5 reads as %v, %v, %v", id, choose, ok)
+	}
+	if id, ok := ParseBound([]byte("+"), 0); !ok || id != Max {
+		t.Errorf("+ reads as %v, %v", id, ok)
+	}
+}
+
+func FuzzID(f *testing.F) {
+	for _, s := range []string{"1-2", "5", "-", "+", "1-*", " +7-08", ""} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		_, _, _ = ParseAdd(b)
+		_, _ = ParseBound(b, 1)
+		id, ok := Parse(b, 3)
+		if !ok {
+			return
+		}
+		if again, ok := Parse(id.Append(nil), 0); !ok || again != id || DecodeID(id.Bytes()) != id {
+			t.Errorf("%q reads as %v, then %v", b, id, again)
+		}
+		if next, ok := id.Next(); ok {
+			if back, ok := next.Prev(); !ok || back != id || !id.Less(next) {
+				t.Errorf("%v, next %v, back %v", id, next, back)
+			}
+		}
+	})
+}
+
+// TestEntries compares random changes with a sorted list: what is there, the first and the last entry, and what is
+// trimmed.
+func TestEntries(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 3))
+	tx := newTxn(t)
+	var model []ID
+	last := ID{}
+	for i := range 3000 {
+		s := open(t, tx)
+		if s.Len() != uint64(len(model)) {
+			t.Fatalf("step %d: %d entries, want %d", i, s.Len(), len(model))
+		}
+		switch rng.IntN(8) {
+		case 0:
+			if len(model) == 0 {
+				continue
+			}
+			at := rng.IntN(len(model))
+			if was, err := s.Delete(model[at]); !was || err != nil {
+				t.Fatalf("step %d: deleted %v, %v", i, was, err)
+			}
+			if was, err := s.Delete(model[at]); was || err != nil {
+				t.Fatalf("step %d: deleted twice, %v", i, err)
+			}
+			model = slices.Delete(model, at, at+1)
+		case 1:
+			most := rng.IntN(len(model) + 2)
+			want := max(0, len(model)-most)
+			trim := Trimming{MaxLen: uint64(most)}
+			if rng.IntN(2) == 0 && want < len(model) {
+				trim = Trimming{ByID: true, MinID: model[want]}
+			}
+			if rng.IntN(2) == 0 {
+				trim.Approx, trim.Limit = true, 150
+				if want = min(want, 150); want < len(model) {
+					want -= want % NodeEntries
+				}
+			}
+			if n, err := s.Trim(trim); n != uint64(want) || err != nil {
+				t.Fatalf("step %d: %+v of %d trimmed %d, want %d, %v", i, trim, len(model), n, want, err)
+			}
+			model = model[want:]
+		default:
+			for range rng.IntN(12) {
+				last, _ = ID{last.MS + rng.Uint64N(2), last.Seq}.Next()
+				s.Add(last, [][]byte{[]byte("f"), last.Append(nil)})
+				model = append(model, last)
+			}
+		}
+		if err := s.Save(); err != nil {
+			t.Fatal(err)
+		}
+		checkEntries(t, rng, open(t, tx), model, last)
+	}
+}
+
+func checkEntries(t *testing.T, rng *rand.Rand, s *Stream, model []ID, last ID) {
+	t.Helper()
+	first, top := ID{}, ID{}
+	if len(model) > 0 {
+		first, top = model[0], model[len(model)-1]
+	}
+	if got, err := s.Top(); got != top || err != nil {
+		t.Fatalf("top %v, want %v, %v", got, top, err)
+	}
+	if s.First != first || s.Last != last {
+		t.Fatalf("first %v last %v, want %v %v", s.First, s.Last, first, last)
+	}
+	from, to := ID{rng.Uint64N(last.MS + 2), rng.Uint64N(4)}, ID{rng.Uint64N(last.MS + 2), rng.Uint64N(4)}
+	var want []string
+	for _, id := range model {
+		if !id.Less(from) && !to.Less(id) {
+			want = append(want, id.String())
+		}
+	}
+	for _, walk := range []func(ID, ID, func(ID, Fields) bool) error{s.Range, s.RangeBack} {
+		var got []string
+		err := walk(from, to, func(id ID, f Fields) bool {
+			f.All(func(b []byte) {
+				if b := string(b); b != "f" && b != id.String() {
+					t.Fatalf("%v holds %q", id, b)
+				}
+			})
+			got = append(got, id.String())
+			return true
+		})
+		if err != nil || !slices.Equal(got, want) {
+			t.Fatalf("from %v to %v: %v, want %v, %v", from, to, got, want, err)
+		}
+		slices.Reverse(want)
+	}
+}
+
+// A trimmed stream is walked from its first entry, not from the tombstones before it; adding reads nothing.
+func BenchmarkTrimmedFront(b *testing.B) {
+	tx := newTxn(b)
+	s := open(b, tx)
+	n := uint64(0)
+	for b.Loop() {
+		n++
+		s.Add(ID{n, 0}, [][]byte{[]byte("f"), fmt.Append(nil, n)})
+		if _, err := s.Trim(Trimming{MaxLen: 1000, Approx: true}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
