@@ -7,6 +7,7 @@ import (
 	"haypile/internal/rdb"
 	"haypile/internal/resp"
 	"haypile/internal/types/hash"
+	"haypile/internal/types/list"
 	"haypile/internal/types/set"
 	"haypile/internal/types/zset"
 )
@@ -57,6 +58,14 @@ func dump(c *Call) error {
 		// Backwards, as Redis does: whoever loads it adds each entry before all that it has.
 		if err := z.Walk(zset.All, true, func(e zset.Entry) bool {
 			payload = rdb.AppendScore(rdb.AppendString(payload, e.Member), e.Score)
+			return true
+		}); err != nil {
+			return err
+		}
+	case encoding.List:
+		payload = rdb.AppendLength([]byte{rdb.TypeList}, e.Meta.Count)
+		if err := list.Scan(&e.Meta, c.Tx.Rows(&e, &e.Meta), func(v []byte) bool {
+			payload = rdb.AppendString(payload, v)
 			return true
 		}); err != nil {
 			return err
@@ -189,6 +198,13 @@ func (c *Call) load(e keyspace.Entry, body []byte, deadline int64) error {
 			return bad
 		}
 		return s.Save()
+	case rdb.TypeList, rdb.TypeListZiplist, rdb.TypeListQuicklist, rdb.TypeListQuicklist2:
+		l := list.Begin(c.Tx, e, deadline)
+		err := r.Elements(body[0], l.PushRight)
+		if err != nil || r.Left() != 0 || l.Len() == 0 {
+			return bad
+		}
+		return l.Save()
 	case rdb.TypeHash, rdb.TypeHashZiplist, rdb.TypeHashListpack:
 		h := hash.Begin(c.Tx, e, deadline)
 		seen := map[string]struct{}{}

@@ -72,6 +72,13 @@ func dumpedKeys(rng *rand.Rand) map[string][]string {
 		set = append(set, fmt.Sprint(i*7))
 	}
 	keys["set"] = set
+	keys["small list"] = append([]string{"RPUSH", "small list"}, small[2:]...)
+	list := []string{"RPUSH", "list"}
+	for i := range 3000 {
+		list = append(list, fmt.Sprint("element", i*i), fmt.Sprint(i*i*i))
+	}
+	keys["list"] = list
+	keys["wide list"] = []string{"RPUSH", "wide list", long, string(noise), "", long}
 	keys["scores"] = []string{"ZADD", "scores", "1", "a", "-inf", "b", "inf", "c", "0.1", "", "-1e300", "17", "3", long}
 	zset := []string{"ZADD", "zset"}
 	for i := range 2000 {
@@ -111,13 +118,13 @@ func TestDumpAgainstRedis(t *testing.T) {
 	// Payloads that both refuse, and for the same reason.
 	good := bulk(t, p.real.do("DUMP", "small"))
 	wrongSum := good[:len(good)-1] + "x"
-	p.real.do("RPUSH", "list", "x")
-	list := bulk(t, p.real.do("DUMP", "list"))
 	for _, payload := range []string{wrongSum, "", "x", good[:20], string(rdb.Seal([]byte{rdb.TypeString, 200})),
 		string(rdb.Seal([]byte{rdb.TypeHash, 0})), string(rdb.Seal([]byte{rdb.TypeHash, 2, 1, 'a', 1, 'b'})),
 		string(rdb.Seal([]byte{99, 0})), string(rdb.Seal([]byte{rdb.TypeSet, 0})),
 		string(rdb.Seal([]byte{rdb.TypeSet, 2, 1, 'a', 40})),
 		string(rdb.Seal([]byte{rdb.TypeSetIntset, 8, 3, 0, 0, 0, 1, 0, 0, 0})),
+		string(rdb.Seal([]byte{rdb.TypeList, 0})), string(rdb.Seal([]byte{rdb.TypeList, 2, 1, 'a', 40})),
+		string(rdb.Seal([]byte{rdb.TypeListQuicklist2, 1, 3, 1, 'a'})),
 		string(rdb.Seal([]byte{rdb.TypeString, 0xc3, 1, 200, 0}))} {
 		p.same("RESTORE", "bad", "0", payload)
 		p.same("EXISTS", "bad")
@@ -134,7 +141,7 @@ func TestDumpAgainstRedis(t *testing.T) {
 	p.gate.want("*4 $1 a $3 1.5 $1 b $3 inf", "ZRANGE", "old", "0", "-1", "WITHSCORES")
 	twin := string(rdb.Seal([]byte{rdb.TypeSet, 2, 1, 'a', 1, 'a'}))
 	unsorted := string(rdb.Seal([]byte{rdb.TypeSetIntset, 12, 2, 0, 0, 0, 2, 0, 0, 0, 2, 0, 1, 0}))
-	for _, payload := range []string{list, twice, twin, unsorted} {
+	for _, payload := range []string{twice, twin, unsorted} {
 		p.gate.want("-ERR Bad data format", "RESTORE", "bad", "0", payload)
 	}
 }
@@ -225,4 +232,12 @@ func TestRestoreZiplistAgainstRedis(t *testing.T) {
 	if n := p.gate.do("HLEN", "z"); n != ":9\r\n" {
 		t.Errorf("%q fields", n)
 	}
+	// Lists of Redis up to 3.0, and up to 6.2.
+	p.same("RESTORE", "l", "0", string(rdb.Seal(rdb.AppendString([]byte{rdb.TypeListZiplist}, []byte(body)))))
+	p.same("LRANGE", "l", "0", "-1")
+	nodes := rdb.AppendString([]byte{rdb.TypeListQuicklist, 2}, []byte(body))
+	nodes = rdb.AppendString(nodes, []byte(ziplist("7", "end")))
+	p.same("RESTORE", "q", "0", string(rdb.Seal(nodes)))
+	p.same("LRANGE", "q", "0", "-1")
+	p.sameDigest()
 }

@@ -83,6 +83,14 @@ func randomCommand(rng *rand.Rand) []string {
 		{"XTRIM", key(), "MAXLEN", fmt.Sprint(rng.IntN(6))}, {"XTRIM", key(), "MINID", id()},
 		{"XTRIM", key(), "MAXLEN", "~", "0"},
 		{"XSETID", key(), fmt.Sprintf("%d-0", rng.IntN(200)), "ENTRIESADDED", "50"},
+		{"RPUSH", key(), field()}, {"LPUSH", key(), field(), field(), number()}, {"RPUSH", key(), field(), field(), field()},
+		{pick("LPUSHX", "RPUSHX"), key(), field(), value()}, {pick("LPOP", "RPOP"), key()},
+		{pick("LPOP", "RPOP"), key(), pick("0", "1", "3")}, {"LLEN", key()}, {"LINDEX", key(), number()},
+		{"LSET", key(), number(), field()}, {"LRANGE", key(), number(), number()}, {"LTRIM", key(), number(), number()},
+		{"LINSERT", key(), pick("BEFORE", "AFTER"), field(), value()}, {"LREM", key(), pick("0", "1", "-2"), field()},
+		{"LPOS", key(), field()}, {"LPOS", key(), field(), "RANK", pick("1", "-1", "2"), "COUNT", "2", "MAXLEN", "5"},
+		{"LMOVE", key(), key(), pick("LEFT", "RIGHT"), pick("LEFT", "RIGHT")}, {"RPOPLPUSH", key(), key()},
+		{"LMPOP", "2", key(), key(), pick("LEFT", "RIGHT"), "COUNT", pick("1", "4")},
 	}
 	return options[rng.IntN(len(options))]
 }

@@ -3,6 +3,7 @@ package commands
 import (
 	"haypile/internal/keyevent"
 	"haypile/internal/keyspace"
+	"haypile/internal/types/list"
 	"haypile/internal/types/members"
 )
 
@@ -39,6 +40,18 @@ func (c *Call) setDeadline(e *keyspace.Entry, deadline int64) error {
 		return err
 	}
 	c.notify(keyevent.Generic, event, e.User)
+	return nil
+}
+
+// saveList is saveMembers for a list.
+func (c *Call) saveList(l *list.List, event string) error {
+	if err := l.Save(); err != nil {
+		return err
+	}
+	c.notify(keyevent.List, event, l.Key().User)
+	if l.Len() == 0 {
+		c.notify(keyevent.Generic, "del", l.Key().User)
+	}
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"haypile/internal/option"
 	"haypile/internal/resp"
 	"haypile/internal/types/hash"
+	"haypile/internal/types/list"
 	"haypile/internal/types/set"
 	"haypile/internal/types/zset"
 )
@@ -128,6 +129,20 @@ func objectEncoding(c *Call, e *keyspace.Entry) error {
 		}
 	case encoding.Stream:
 		c.Out.BulkString("stream")
+	case encoding.List:
+		l, err := list.At(c.Tx, *e)
+		if err != nil {
+			return err
+		}
+		compact, err := l.Compact(c.Node.Config().Int(option.ListMaxListpackSize))
+		if err != nil {
+			return err
+		}
+		if compact {
+			c.Out.BulkString("listpack")
+		} else {
+			c.Out.BulkString("quicklist")
+		}
 	default:
 		return Error(resp.ErrWrongType)
 	}

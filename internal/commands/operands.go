@@ -150,6 +150,8 @@ var (
 	wordPExpireAt = []byte("PEXPIREAT")
 	wordPersist   = []byte("PERSIST")
 	wordHSet      = []byte("HSET")
+	wordLPop      = []byte("LPOP")
+	wordRPop      = []byte("RPOP")
 	wordRestore   = []byte("RESTORE")
 	wordReplace   = []byte("REPLACE")
 	wordAbsTTL    = []byte("ABSTTL")

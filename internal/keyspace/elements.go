@@ -83,8 +83,9 @@ func (t *Txn) ScanElements(e *Entry, m *encoding.Meta, from uint64, f func(Eleme
 
 // dropCollection deletes what stands behind metadata that is being replaced.
 func (t *Txn) dropCollection(sp encoding.Space, m *encoding.Meta) error {
-	// The rows of a stream are more than its count says, and those before its first entry may be tombstones by the million.
-	if m.Count > smallCollection || m.Type == encoding.Stream {
+	// The rows of a stream are more than its count says; and before the first row of a list or a stream there may
+	// be tombstones by the million.
+	if m.Count > smallCollection || m.Type == encoding.Stream || m.Type == encoding.List {
 		k := t.mem.keep(encoding.AppendGarbage(t.mem.take(keyRowMax), sp, m.Birth, m.ID))
 		t.write(row{hash: rowHash(k), key: k})
 		return nil

@@ -111,6 +111,9 @@ var ErrCold = errors.New("not in memory")
 // HotOnly makes reads fail with ErrCold where the engine would have to be asked, which may take a disk's time.
 func (t *Txn) HotOnly(on bool) { t.hot = on }
 
+// InMemory reports HotOnly: who would be long about something, even in memory, fails with ErrCold too.
+func (t *Txn) InMemory() bool { return t.hot }
+
 // DB is the database selected.
 func (t *Txn) DB() int { return t.db }
 

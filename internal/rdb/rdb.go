@@ -1,6 +1,6 @@
 // Package rdb reads and writes single values in the format of Redis' snapshot files: the payloads of DUMP
 // and RESTORE. It writes the oldest encodings, which every version reads, and reads those in which a Redis
-// up to 7.2 dumps strings, hashes, sets and sorted sets.
+// up to 7.2 dumps strings, lists, hashes, sets and sorted sets.
 //
 // Pure functions over bytes. Input is not trusted: no length in it makes the reader allocate more than the
 // input can account for.
@@ -14,17 +14,21 @@ import (
 
 // Types of values, the first byte of a payload.
 const (
-	TypeString       = 0
-	TypeSet          = 2
-	TypeHash         = 4
-	TypeZSet         = 3
-	TypeZSet2        = 5
-	TypeSetIntset    = 11
-	TypeZSetZiplist  = 12
-	TypeHashZiplist  = 13
-	TypeHashListpack = 16
-	TypeZSetListpack = 17
-	TypeSetListpack  = 20
+	TypeString         = 0
+	TypeList           = 1
+	TypeSet            = 2
+	TypeZSet           = 3
+	TypeHash           = 4
+	TypeZSet2          = 5
+	TypeListZiplist    = 10
+	TypeSetIntset      = 11
+	TypeZSetZiplist    = 12
+	TypeHashZiplist    = 13
+	TypeListQuicklist  = 14
+	TypeHashListpack   = 16
+	TypeZSetListpack   = 17
+	TypeListQuicklist2 = 18
+	TypeSetListpack    = 20
 )
 
 const (

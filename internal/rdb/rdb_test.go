@@ -138,12 +138,18 @@ func FuzzValue(f *testing.F) {
 	f.Add(byte(TypeHashListpack), AppendString(nil, goldenListpack()))
 	f.Add(byte(TypeHashZiplist), AppendString(nil, []byte{15, 0, 0, 0, 12, 0, 0, 0, 2, 0, 0, 0xf2, 2, 0xf3,
 		0xff}))
+	f.Add(byte(TypeListQuicklist2), append([]byte{2, nodePlain, 1, 'x', nodePacked}, AppendString(nil, goldenListpack())...))
 	f.Fuzz(func(t *testing.T, typ byte, b []byte) {
 		total := 0
 		switch typ {
 		case TypeString:
 			s, _ := NewReader(b).String()
 			total = len(s)
+		case TypeList, TypeListZiplist, TypeListQuicklist, TypeListQuicklist2:
+			_ = NewReader(b).Elements(typ, func(element []byte) error {
+				total += len(element)
+				return nil
+			})
 		case TypeHash, TypeHashZiplist, TypeHashListpack:
 			_ = NewReader(b).Pairs(typ, func(field, value []byte) error {
 				total += len(field) + len(value)

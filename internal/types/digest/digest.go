@@ -17,6 +17,7 @@ import (
 
 	"haypile/internal/encoding"
 	"haypile/internal/keyspace"
+	"haypile/internal/types/list"
 	"haypile/internal/types/stream"
 	"haypile/internal/types/zset"
 )
@@ -74,6 +75,11 @@ func (s *sum) value(m *encoding.Meta, rows keyspace.Rows) error {
 	switch m.Type {
 	case encoding.String:
 		s.mix(m.Value)
+	case encoding.List:
+		err = list.Scan(m, rows, func(v []byte) bool {
+			s.mix(v)
+			return true
+		})
 	case encoding.Set:
 		err = rows.Elements(func(el keyspace.Element) bool {
 			s.xor(el.Member)

@@ -1,0 +1,128 @@
+package list
+
+import (
+	"encoding/binary"
+
+	"haypile/internal/keyspace"
+	"haypile/internal/types/list/extent"
+)
+
+// scanLeast is the number of neighbouring elements from which on it is cheaper to walk over rows than to look each
+// of them up, which would find them in memory if they are there.
+const scanLeast = 512
+
+// longWalk is the number of elements from which on an event loop leaves an operation to a goroutine.
+const longWalk = 4096
+
+// long fails where n elements are too many for whoever runs the transaction.
+func (l *List) long(n uint64) error {
+	if n > longWalk && l.tx.InMemory() {
+		return keyspace.ErrCold
+	}
+	return nil
+}
+
+// Get is the element at a position, which must exist.
+func (l *List) Get(at uint64) ([]byte, error) {
+	o, err := l.ordinal(at)
+	if err != nil {
+		return nil, err
+	}
+	return l.get(o)
+}
+
+// Walk visits up to n elements from a position on, until f says stop.
+func (l *List) Walk(at, n uint64, f func(value []byte) (more bool)) error {
+	n = min(n, l.Len()-min(at, l.Len()))
+	if err := l.long(n); err != nil || n == 0 {
+		return err
+	}
+	var failed error
+	err := l.runs(at, func(e extent.Entry) bool {
+		e.N = min(e.N, n)
+		n -= e.N
+		var more bool
+		more, failed = l.walkRun(e, f)
+		return more && failed == nil && n > 0
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+func (l *List) walkRun(e extent.Entry, f func([]byte) bool) (more bool, err error) {
+	if e.N < scanLeast {
+		for o := e.Ref; o < e.End(); o++ {
+			v, err := l.get(o)
+			if err != nil || !f(v) {
+				return false, err
+			}
+		}
+		return true, nil
+	}
+	return l.scanRun(e, e.Ref, 1, f)
+}
+
+// scanRun visits the elements of a run by walking over their rows, from the ordinal first on by step.
+func (l *List) scanRun(e extent.Entry, first, step uint64, f func([]byte) bool) (more bool, err error) {
+	from, to := sortKeyOf(tableElement, e.Ref), sortKeyOf(tableElement, e.End())
+	scan := l.tx.ScanOrdered
+	if step != 1 {
+		scan = l.tx.ScanOrderedBack
+	}
+	next, more := first, true
+	var failed error
+	err = scan(&l.key, &l.meta, from[:], to[:], func(key, row []byte) bool {
+		if len(key) != len(from) || binary.BigEndian.Uint64(key[1:]) != next {
+			return false
+		}
+		next += step
+		var v []byte
+		if v, failed = parseElement(row); failed != nil {
+			return false
+		}
+		more = f(v)
+		return more
+	})
+	switch {
+	case err != nil:
+		return false, err
+	case failed == nil && more && next != first+e.N*step:
+		failed = missing(tableElement, next)
+	}
+	return more, failed
+}
+
+// WalkBack visits up to n elements before a position, the last first, until f says stop.
+func (l *List) WalkBack(before, n uint64, f func(value []byte) (more bool)) error {
+	n = min(n, before)
+	if err := l.long(n); err != nil || n == 0 {
+		return err
+	}
+	var failed error
+	err := l.runsBack(before, func(e extent.Entry) bool {
+		cut := min(e.N, n)
+		n -= cut
+		var more bool
+		more, failed = l.walkRunBack(extent.Entry{Ref: e.End() - cut, N: cut}, f)
+		return more && failed == nil && n > 0
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+func (l *List) walkRunBack(e extent.Entry, f func([]byte) bool) (more bool, err error) {
+	if e.N < scanLeast {
+		for o := e.End(); o > e.Ref; o-- {
+			v, err := l.get(o - 1)
+			if err != nil || !f(v) {
+				return false, err
+			}
+		}
+		return true, nil
+	}
+	return l.scanRun(e, e.End()-1, ^uint64(0), f)
+}
