@@ -12,7 +12,7 @@ func All() []*Command {
 	lists := [][]*Command{
 		stringCommands, genericCommands, expireCommands, hashCommands, listCommands, setCommands, zsetCommands,
 		streamCommands, connectionCommands,
-		{clientCommand, commandCommand}, transactionCommands, pubsubCommands, serverCommands,
+		bitmapCommands, {clientCommand, commandCommand}, transactionCommands, pubsubCommands, serverCommands,
 	}
 	var all []*Command
 	for _, c := range slices.Concat(lists...) {
