@@ -11,8 +11,8 @@ import (
 func All() []*Command {
 	lists := [][]*Command{
 		stringCommands, genericCommands, expireCommands, hashCommands, listCommands, setCommands, zsetCommands,
-		streamCommands, connectionCommands,
-		bitmapCommands, {clientCommand, commandCommand}, transactionCommands, pubsubCommands, serverCommands,
+		streamCommands, bitmapCommands, hllCommands, connectionCommands,
+		{clientCommand, commandCommand}, transactionCommands, pubsubCommands, serverCommands,
 	}
 	var all []*Command
 	for _, c := range slices.Concat(lists...) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"haypile/internal/command"
 	"haypile/internal/commands"
 	"haypile/internal/keyspace"
 	"haypile/internal/option"
@@ -118,7 +119,7 @@ func (g *gate) do(args ...string) string {
 		return "-" + resp.WrongArity(cmd.FullName()) + "\r\n"
 	}
 	mode := keyspace.ModeRead
-	if cmd.Flags.Has(1) { // command.Write
+	if cmd.Flags&(command.Write|command.MayReplicate) != 0 {
 		mode = keyspace.ModeWrite
 	}
 	g.tx.Reset()

@@ -112,6 +112,7 @@ var allowed = map[string]map[string]string{
 
 	"publish":  {"flags": "may_replicate: Redis has the flag and does not print it"},
 	"spublish": {"flags": "as publish"},
+	"pfcount":  {"flags": "as publish"},
 
 	"wait": {"flags": "blocking, as in Redis 7.2", "categories": "as flags"},
 

@@ -7,6 +7,7 @@ import (
 
 	"haypile/internal/command"
 	"haypile/internal/commands"
+	"haypile/internal/keyspace"
 	"haypile/internal/option"
 	"haypile/internal/resp"
 )
@@ -71,7 +72,11 @@ func allowedSubscribed(c *commands.Command) bool {
 
 // admitWrite are the checks that must hold while a transaction is open. REQUIRES, to be binding: the latch.
 func (x *Executor) admitWrite(cmd *commands.Command) commands.Error {
-	if cmd.Flags&command.Write == 0 {
+	return x.admitFlags(cmd.Flags)
+}
+
+func (x *Executor) admitFlags(f command.Flags) commands.Error {
+	if f&command.Write == 0 {
 		return ""
 	}
 	role := x.Role()
@@ -84,7 +89,7 @@ func (x *Executor) admitWrite(cmd *commands.Command) commands.Error {
 	if e := x.failed.Load(); e != nil {
 		return *e
 	}
-	if cmd.Flags&command.DenyOOM != 0 && x.diskFull.Load() {
+	if f&command.DenyOOM != 0 && x.diskFull.Load() {
 		return errDiskFull
 	}
 	if x.Online != nil {
@@ -94,6 +99,18 @@ func (x *Executor) admitWrite(cmd *commands.Command) commands.Error {
 		}
 	}
 	return ""
+}
+
+// storingRead are the flags of a reading command that stores what it computed where this node may write, and
+// does without where it may not: PFCOUNT. It runs as a write, with its keys' locks exclusive.
+const storingRead = command.ReadOnly | command.MayReplicate
+
+// writeMode is the mode of a command that runs as a write. REQUIRES: the latch.
+func (x *Executor) writeMode(cmd *commands.Command) keyspace.Mode {
+	if cmd.Flags&storingRead == storingRead && x.admitFlags(command.Write) != "" {
+		return keyspace.ModeRead
+	}
+	return keyspace.ModeWrite
 }
 
 const errDiskFull = commands.Error(

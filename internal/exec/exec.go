@@ -387,7 +387,7 @@ func (s *Session) dispatch(cmd *commands.Command, args [][]byte) {
 	switch f := cmd.Flags; {
 	case f&command.Exclusive != 0:
 		s.runExclusive(cmd, args)
-	case f&command.Write != 0:
+	case f&command.Write != 0, f&storingRead == storingRead:
 		s.runWrite(cmd, args)
 	case f&command.ReadOnly != 0:
 		s.runRead(cmd, args)
@@ -461,7 +461,7 @@ func (s *Session) runWrite(cmd *commands.Command, args [][]byte) {
 		return
 	}
 	t := r.tx
-	t.Begin(keyspace.ModeWrite, s.Client.DB, s.timer.nowMillis())
+	t.Begin(s.x.writeMode(cmd), s.Client.DB, s.timer.nowMillis())
 	from := len(s.Out.Buf)
 	m := t.Mark()
 	s.invokeMarked(cmd, args, &m, t.Changes())

@@ -118,7 +118,7 @@ func (s *Session) Exec() error {
 	s.want = s.want[:0]
 	for _, q := range m.queue {
 		s.refs, _ = q.cmd.AppendKeys(s.refs[:0], q.args)
-		write := q.cmd.Flags&command.Write != 0
+		write := writes(q.cmd)
 		for _, r := range s.refs {
 			s.want = append(s.want, keyspace.Want{Lock: keyspace.LockOf(q.args[r.Pos]), Shared: !write})
 		}
@@ -158,7 +158,7 @@ func (s *Session) execQueue(m *multiState) error {
 		x.monitor(s, q.cmd, q.args)
 		mode := keyspace.ModeRead // a reading command may hold its locks shared: it deletes nothing
 		if writable && writes(q.cmd) {
-			mode = keyspace.ModeWrite
+			mode = x.writeMode(q.cmd)
 		}
 		keyed = keyed || q.cmd.Flags&command.Write != 0
 		t.Begin(mode, s.Client.DB, s.timer.nowMillis())

@@ -156,6 +156,13 @@ var (
 	ZsetMaxListpackValue = encoding("zset-max-listpack-value", "64", 0, math.MaxInt64, "zset-max-ziplist-value")
 )
 
+// HLLSparseMaxBytes is no reported encoding: what PFADD stores depends on it.
+var HLLSparseMaxBytes = bytesOption(Spec{
+	Name: "hll-sparse-max-bytes", Group: GroupEncoding, Default: "3000", Max: math.MaxInt64,
+	Help: "Size up to which a HyperLogLog stays in its sparse form, which is smaller and slower to change " +
+		"than the dense one of 12304 bytes.",
+})
+
 func encoding(name, def string, least, most int64, aliases ...string) Int {
 	return intOption(Spec{
 		Name: name, Aliases: aliases, Group: GroupEncoding, Default: def, Min: least, Max: most,

@@ -19,6 +19,8 @@ const (
 	ErrLCSWrongType   = "ERR The specified keys must contain string values"
 	ErrHLLInvalid     = "WRONGTYPE Key is not a valid HyperLogLog string value."
 	ErrHLLCorrupt     = "INVALIDOBJ Corrupted HLL object detected"
+	ErrHLLNotSparse   = "ERR HLL encoding is not sparse"
+	ErrHLLNoKey       = "ERR The specified key does not exist"
 	ErrDumpPayload    = "ERR DUMP payload version or checksum are wrong"
 	ErrBadData        = "ERR Bad data format"
 	ErrInvalidTTL     = "ERR Invalid TTL value, must be >= 0"
@@ -156,4 +158,9 @@ func NeedsInputKey(name string) string {
 // AnyOneOf refuses GEORADIUS and GEOSEARCH with both or neither of two ways to say the same.
 func AnyOneOf(first, second, name string) string {
 	return "ERR exactly one of " + first + " and " + second + " can be specified for " + clean(name)
+}
+
+// UnknownPFDebug refuses a sub-command of PFDEBUG that does not exist.
+func UnknownPFDebug(sub []byte) string {
+	return "ERR Unknown PFDEBUG subcommand '" + clean(cut(sub, 128)) + "'"
 }
