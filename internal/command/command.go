@@ -139,8 +139,8 @@ type Spec struct {
 	// ACL lists the categories beyond those that follow from Flags and Group (see Categories).
 	ACL  []string
 	Keys []KeySpec
-	// KeysFunc finds the keys where KeySpecs cannot say it. args includes the command name.
-	KeysFunc func(args [][]byte) ([]int, error)
+	// KeysFunc appends the keys of a call to dst where Keys cannot say it. args includes the command name.
+	KeysFunc func(dst []KeyRef, args [][]byte) ([]KeyRef, error)
 	// AccessFunc corrects what AppendKeys says of the keys' access, where that depends on arguments.
 	AccessFunc func(args [][]byte, keys []KeyRef)
 	// Channels says which arguments are channels that access control has to allow.

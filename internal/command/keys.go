@@ -99,18 +99,7 @@ type KeyRef struct {
 // be right (a count larger than the arguments); such a call fails with its own error when it runs.
 func (s *Spec) AppendKeys(dst []KeyRef, args [][]byte) ([]KeyRef, error) {
 	if s.KeysFunc != nil {
-		pos, err := s.KeysFunc(args)
-		if err != nil {
-			return dst, err
-		}
-		a := AccessRO
-		if s.Flags.Has(Write) {
-			a = AccessRW
-		}
-		for _, p := range pos {
-			dst = append(dst, KeyRef{p, a})
-		}
-		return dst, nil
+		return s.KeysFunc(dst, args)
 	}
 	for i := range s.Keys {
 		var err error

@@ -26,6 +26,7 @@ func randomCommand(rng *rand.Rand) []string {
 	score := func() string {
 		return pick("inf", "-inf", fmt.Sprint(rng.IntN(6)-3), fmt.Sprint(float64(rng.IntN(64)-32)/8))
 	}
+	place := func() string { return fmt.Sprint(rng.Float64()*160 - 80) }
 	far := func() string { return fmt.Sprint(20_000_000_000_000 + rng.Int64N(1000)) }
 	// IDs mostly rise; streams are short, so that trimming with ~ goes as in Redis.
 	id := func() string { return fmt.Sprintf("%d-%d", rng.IntN(300), rng.IntN(3)) }
@@ -72,6 +73,11 @@ func randomCommand(rng *rand.Rand) []string {
 		{"ZDIFF", "2", key(), key(), "WITHSCORES"}, {"ZINTERCARD", "2", key(), key()},
 		{"ZUNIONSTORE", key(), "2", key(), key(), "WEIGHTS", "2", "-1", "AGGREGATE", pick("MIN", "MAX", "SUM")},
 		{"ZINTERSTORE", key(), "2", key(), key()}, {"ZDIFFSTORE", key(), "2", key(), key()},
+		{"GEOADD", key(), place(), place(), field(), place(), place(), field()}, {"GEOPOS", key(), field(), field()},
+		{"GEOADD", key(), pick("NX", "XX"), "CH", place(), place(), field()}, {"GEODIST", key(), field(), field(), "km"},
+		{"GEOHASH", key(), field()}, {"GEOSEARCH", key(), "FROMMEMBER", field(), "BYRADIUS", score(), "km", "ASC", "WITHDIST"},
+		{"GEOSEARCHSTORE", key(), key(), "FROMLONLAT", place(), place(), "BYBOX", "5000", "5000", "km"},
+		{"GEORADIUS", key(), place(), place(), "5000", "km", "STORE", key()},
 		{"SPOP", key(), "1000"}, {"SRANDMEMBER", key(), "0"}, {"SDIFFSTORE", key(), key()},
 		{"XADD", key(), id(), field(), value()}, {"XADD", key(), id(), field(), value(), field(), value()},
 		{"XADD", key(), fmt.Sprintf("%d-*", rng.IntN(300)), field(), value()}, {"XADD", key(), "NOMKSTREAM", id(), "f", "v"},

@@ -1,5 +1,10 @@
 package resp
 
+import (
+	"fmt"
+	"strings"
+)
+
 // Replies of the string and bit commands.
 const (
 	ErrStringTooLong = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
@@ -155,9 +160,20 @@ func NeedsInputKey(name string) string {
 	return "ERR at least 1 input key is needed for '" + clean(name) + "' command"
 }
 
-// AnyOneOf refuses GEORADIUS and GEOSEARCH with both or neither of two ways to say the same.
-func AnyOneOf(first, second, name string) string {
-	return "ERR exactly one of " + first + " and " + second + " can be specified for " + clean(name)
+// AnyOneOf refuses GEOSEARCH with neither of two ways to say the same, or with both.
+func AnyOneOf(options, name string) string {
+	return "ERR exactly one of " + options + " can be specified for " + clean(name)
+}
+
+// BadLongLat refuses coordinates that are not on the map.
+func BadLongLat(longitude, latitude float64) string {
+	pair := fmt.Sprintf("%f,%f", longitude, latitude)
+	return "ERR invalid longitude,latitude pair " + strings.ToLower(strings.ReplaceAll(pair, "+", "")) // as C spells inf
+}
+
+// StoreWith refuses to store what a search was asked to answer; what names the command or its option.
+func StoreWith(what string) string {
+	return "ERR " + what + " is not compatible with WITHDIST, WITHHASH and WITHCOORD options"
 }
 
 // UnknownPFDebug refuses a sub-command of PFDEBUG that does not exist.

@@ -103,7 +103,11 @@ func (w *Writer) only3(marker byte) byte {
 // Double appends a floating point number; see AppendFloat for its form.
 func (w *Writer) Double(f float64) {
 	var tmp [32]byte
-	s := AppendFloat(tmp[:0], f)
+	w.DoubleText(AppendFloat(tmp[:0], f))
+}
+
+// DoubleText appends a floating point number in the digits that the caller chose.
+func (w *Writer) DoubleText(s []byte) {
 	if w.Proto < 3 {
 		w.Bulk(s)
 		return
