@@ -17,7 +17,7 @@ var layers = map[string]int{
 
 	"internal/keyspace": 2,
 
-	"internal/types": 3, "internal/acl": 3, "internal/pubsub": 3, "internal/script": 3,
+	"internal/types": 3, "internal/acl": 3, "internal/pubsub": 3, "internal/tracking": 3, "internal/script": 3,
 
 	"internal/commands": 4, "internal/exec": 4, "internal/replication": 4, "internal/session": 4,
 	"internal/migrate": 4, "internal/agent": 4,

@@ -19,6 +19,7 @@ import (
 	"haypile/internal/keyspace"
 	"haypile/internal/pubsub"
 	"haypile/internal/resp"
+	"haypile/internal/tracking"
 )
 
 // Error is a reply error: its text goes to the client as it stands, code word included. A command that
@@ -138,6 +139,9 @@ type Client struct {
 	NoEvict       bool
 	NoTouch       bool
 	Monitor       bool
+	// Tracking is the mode of client-side caching. Caching: CLIENT CACHING was called for the next command.
+	Tracking tracking.Mode
+	Caching  bool
 	// Close asks the session to close the connection after the replies have been sent.
 	Close bool
 	// Subs are the names subscribed to, by kind.
@@ -166,6 +170,8 @@ type Client struct {
 	// LastActive is Unix nanoseconds of the last command.
 	LastActive atomic.Int64
 	Blocked    atomic.Bool
+	// PubSub is Subscribed for other goroutines.
+	PubSub atomic.Bool
 }
 
 // ClientInfo is what CLIENT LIST shows of a connection to others.
@@ -174,7 +180,7 @@ type ClientInfo struct {
 	DB, Proto, Sub, PSub, SSub, MultiLen int
 	Watched                              int
 	Kind                                 string
-	Flags                                string
+	Monitor, NoEvict, NoTouch            bool
 	OutBytes                             int
 	QueryBuf, QueryFree                  int
 }
@@ -183,7 +189,7 @@ type ClientInfo struct {
 func (c *Client) Publish(cmd string) {
 	i := ClientInfo{Name: c.Name, LibName: c.LibName, LibVer: c.LibVer, Cmd: cmd, DB: c.DB,
 		Proto: c.Proto, Sub: len(c.Subs[pubsub.Channel]), PSub: len(c.Subs[pubsub.Pattern]), SSub: len(c.Subs[pubsub.Shard]), MultiLen: c.MultiLen,
-		Watched: c.Watched, Kind: "normal", Flags: c.flags()}
+		Watched: c.Watched, Kind: "normal", Monitor: c.Monitor, NoEvict: c.NoEvict, NoTouch: c.NoTouch}
 	if c.Subscribed() {
 		i.Kind = "pubsub"
 	}
@@ -209,31 +215,11 @@ func (c *Client) Info() ClientInfo {
 	return c.mu.info
 }
 
+// noteSubscribed tells other goroutines whether any subscription is held.
+func (c *Client) noteSubscribed() { c.PubSub.Store(c.Subscribed()) }
+
 // Subscribed reports whether any subscription is held.
 func (c *Client) Subscribed() bool { return len(c.Subs[0])+len(c.Subs[1])+len(c.Subs[2]) > 0 }
-
-func (c *Client) flags() string {
-	f := ""
-	if c.Monitor {
-		f += "O"
-	}
-	if c.Subscribed() {
-		f += "P"
-	}
-	if c.MultiLen >= 0 {
-		f += "x"
-	}
-	if c.NoEvict {
-		f += "e"
-	}
-	if c.NoTouch {
-		f += "T"
-	}
-	if f == "" {
-		f = "N"
-	}
-	return f
-}
 
 // Gate is what the gate does for the commands of transactions, which are about its own state.
 type Gate interface {
@@ -251,6 +237,11 @@ type Gate interface {
 type Conn interface {
 	// Push sends a message that is no reply, in order behind what was sent before. Any goroutine.
 	Push(encoded []byte)
+	// Invalidate sends keys that the client, or one that redirects to it, must not have cached any more; nil:
+	// all. Any goroutine.
+	Invalidate(keys [][]byte, redirected bool)
+	// RedirectionBroken tells a client that the one which got its invalidations is gone. Any goroutine.
+	RedirectionBroken(id int64)
 	// Kill closes the connection. Any goroutine.
 	Kill()
 	// FlushReplies sends the replies so far; the connection's goroutine only.

@@ -9,6 +9,7 @@ import (
 	"haypile/internal/acl"
 	"haypile/internal/command"
 	"haypile/internal/resp"
+	"haypile/internal/tracking"
 )
 
 func clientSub(name, since string, arity int, syntax, summary string, run func(*Call) error) *Command {
@@ -55,7 +56,7 @@ var clientCommand = &Command{
 			"Tells which library the client uses.", clientSetInfo),
 		clientSub("INFO", "6.2.0", 2, "INFO", "Describes the connection.", func(c *Call) error {
 			c.Client.Publish("client|info")
-			c.Out.Verbatim("txt", describe(c.Client)+"\n")
+			c.Out.Verbatim("txt", describe(c.Node, c.Client)+"\n")
 			return nil
 		}),
 		admin(clientSub("LIST", "2.4.0", -2, "LIST [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id ...]",
@@ -78,24 +79,15 @@ var clientCommand = &Command{
 		admin(clientSub("UNBLOCK", "5.0.0", -3, "UNBLOCK client-id [TIMEOUT | ERROR]",
 			"Ends the blocking command of another connection.", clientUnblock)),
 		clientSub("GETREDIR", "6.0.0", 2, "GETREDIR", "Where invalidations go; -1: caching is off.", func(c *Call) error {
-			c.Out.Int(-1)
+			c.Out.Int(redirection(c.Client.Tracking))
 			return nil
 		}),
-		clientSub("TRACKINGINFO", "6.2.0", 2, "TRACKINGINFO", "Tells about client-side caching.", func(c *Call) error {
-			c.Out.Map(3)
-			c.Out.BulkString("flags")
-			c.Out.Set(1)
-			c.Out.BulkString("off")
-			c.Out.BulkString("redirect")
-			c.Out.Int(-1)
-			c.Out.BulkString("prefixes")
-			c.Out.Array(0)
-			return nil
-		}),
-		clientSub("TRACKING", "6.0.0", -3, "TRACKING <ON | OFF> [option ...]", "Client-side caching: not offered.", clientTracking),
-		clientSub("CACHING", "6.0.0", 3, "CACHING <YES | NO>", "Client-side caching: not offered.", func(*Call) error {
-			return Error("ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled")
-		}),
+		clientSub("TRACKINGINFO", "6.2.0", 2, "TRACKINGINFO", "Tells about client-side caching.", clientTrackingInfo),
+		clientSub("TRACKING", "6.0.0", -3, "TRACKING <ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] "+
+			"[BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
+			"Client-side caching: the connection is told which keys that it has read were changed.", clientTracking),
+		clientSub("CACHING", "6.0.0", 3, "CACHING <YES | NO>",
+			"Says whether the keys of the next command will be cached by the client.", clientCaching),
 		helpSub("CLIENT", "connection",
 			"GETREDIR", "    Return the client ID we are redirecting to when tracking is enabled.",
 			"GETNAME", "    Return the name of the current connection.",
@@ -133,19 +125,6 @@ func onOff(c *Call, flag *bool) error {
 	return nil
 }
 
-// clientTracking refuses what would promise invalidations: a client that asks for them must know that none
-// will come.
-func clientTracking(c *Call) error {
-	switch {
-	case c.Is(2, "OFF"):
-		c.Out.OK()
-		return nil
-	case c.Is(2, "ON"):
-		return Error("ERR client-side caching is not offered by this server")
-	}
-	return Error(resp.ErrSyntax)
-}
-
 func clientSetInfo(c *Call) error {
 	attr := c.Arg(2)
 	if attr != "LIB-NAME" && attr != "LIB-VER" {
@@ -164,24 +143,14 @@ func clientSetInfo(c *Call) error {
 }
 
 // describe is the line of CLIENT LIST, with Redis' fields in Redis' order.
-func describe(cl *Client) string {
+func describe(n Node, cl *Client) string {
 	i := cl.Info()
 	now := time.Now()
 	idle := int64(0)
 	if last := cl.LastActive.Load(); last != 0 {
 		idle = int64(now.Sub(time.Unix(0, last)).Seconds())
 	}
-	flags := i.Flags
-	switch {
-	case i.Kind == "replica":
-		flags = "S"
-	case i.Kind == "master":
-		flags = "M"
-	case cl.Blocked.Load():
-		flags = "b"
-	case flags == "":
-		flags = "N"
-	}
+	mode, broken, _ := n.Tracking().State(cl.ID)
 	cmd := i.Cmd
 	if cmd == "" {
 		cmd = "NULL"
@@ -192,10 +161,32 @@ func describe(cl *Client) string {
 	}
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=%d "+
 		"multi=%d qbuf=%d qbuf-free=%d argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=%d tot-mem=%d events=r "+
-		"cmd=%s user=%s redir=-1 resp=%d lib-name=%s lib-ver=%s",
-		cl.ID, cl.Addr, cl.LAddr, cl.FD, i.Name, int64(now.Sub(cl.Created).Seconds()), idle, flags, i.DB, i.Sub, i.PSub,
-		i.SSub, multi, i.QueryBuf, i.QueryFree, i.OutBytes, i.OutBytes+i.QueryBuf, cmd, cl.UserName(), max(2, i.Proto),
+		"cmd=%s user=%s redir=%d resp=%d lib-name=%s lib-ver=%s",
+		cl.ID, cl.Addr, cl.LAddr, cl.FD, i.Name, int64(now.Sub(cl.Created).Seconds()), idle, cl.letters(&i, mode, broken), i.DB,
+		i.Sub, i.PSub, i.SSub, multi, i.QueryBuf, i.QueryFree, i.OutBytes, i.OutBytes+i.QueryBuf, cmd, cl.UserName(),
+		redirection(mode), max(2, i.Proto),
 		i.LibName, i.LibVer)
+}
+
+// letters are the flags of CLIENT LIST, in Redis' order.
+func (c *Client) letters(i *ClientInfo, mode tracking.Mode, broken bool) string {
+	var b strings.Builder
+	for _, f := range []struct {
+		set    bool
+		letter byte
+	}{
+		{i.Monitor, 'O'}, {i.Kind == "replica", 'S'}, {i.Kind == "master", 'M'}, {i.Sub+i.PSub+i.SSub > 0, 'P'},
+		{i.Cmd != "" && i.MultiLen >= 0, 'x'}, {c.Blocked.Load(), 'b'}, {mode.On, 't'}, {broken, 'R'}, {mode.BCast, 'B'},
+		{i.NoEvict, 'e'}, {i.NoTouch, 'T'},
+	} {
+		if f.set {
+			b.WriteByte(f.letter)
+		}
+	}
+	if b.Len() == 0 {
+		return "N"
+	}
+	return b.String()
 }
 
 // clientKind is a TYPE argument as connections carry it; "" if there is no such type.
@@ -245,7 +236,7 @@ func clientList(c *Call) error {
 	var b strings.Builder
 	c.Node.Clients().Each(func(cl *Client) bool {
 		if (kind == "" || cl.Kind() == kind) && (ids == nil || ids[cl.ID]) {
-			b.WriteString(describe(cl))
+			b.WriteString(describe(c.Node, cl))
 			b.WriteByte('\n')
 		}
 		return true

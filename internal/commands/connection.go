@@ -178,6 +178,8 @@ func reset(c *Call) error {
 		}
 		cl.Subs[kind] = nil
 	}
+	cl.noteSubscribed()
+	c.stopTracking()
 	if cl.Monitor {
 		cl.Monitor = false
 		c.Node.MonitorStop(cl)

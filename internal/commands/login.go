@@ -61,7 +61,7 @@ func (c *Call) login(user string, password []byte) bool {
 // LogRefusal notes in the node's log that a client was refused something.
 func LogRefusal(n Node, cl *Client, cmd *Command, e acl.Entry) {
 	cl.Publish(cmd.FullName())
-	e.Client, e.Updated = describe(cl), time.Now()
+	e.Client, e.Updated = describe(n, cl), time.Now()
 	n.ACLLog().Add(e, int(n.Config().Int(option.ACLLogMaxLen)))
 }
 

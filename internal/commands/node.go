@@ -10,6 +10,7 @@ import (
 	"haypile/internal/option"
 	"haypile/internal/pubsub"
 	"haypile/internal/resp"
+	"haypile/internal/tracking"
 )
 
 // Node is what commands may ask of the data node that runs them. Package server implements it.
@@ -22,6 +23,8 @@ type Node interface {
 	Info(sections []string) string
 	Clients() Clients
 	PubSub() *pubsub.Hub
+	// Tracking is the table of client-side caching.
+	Tracking() *tracking.Table
 	// Writes to the stream go through Tx; these are about the stream as a whole.
 	Replication() Replication
 	SlowLog() *SlowLog

@@ -27,6 +27,7 @@ func subscribe(name, word, since string, kind pubsub.Kind) *Command {
 				*subs = map[string]struct{}{}
 			}
 			(*subs)[ch] = struct{}{}
+			c.Client.noteSubscribed()
 			c.Node.PubSub().Subscribe(kind, ch, c.Client.Conn)
 			c.subscription(subscribeWords[kind], ch, kind)
 		}
@@ -57,6 +58,7 @@ func unsubscribe(name, word, since string, kind pubsub.Kind) *Command {
 		for _, n := range names {
 			if c.Node.PubSub().Unsubscribe(kind, n, c.Client.Conn) {
 				delete(c.Client.Subs[kind], n)
+				c.Client.noteSubscribed()
 			}
 			c.subscription(unsubscribeWords[kind], n, kind)
 		}
@@ -121,8 +123,8 @@ func publish(name string, since string, shard bool) *Command {
 		if c.Tx.Writable() && !c.Tx.Applying() && string(c.Args[1]) != HelloChannel && c.Node.Publishes() {
 			c.Tx.Effect(c.Args...)
 		}
-		if c.Client.Conn != nil {
-			c.Client.Conn.TakeMessages(c.Out) // a message to oneself comes before the reply
+		if c.Client.Conn != nil && !c.InMulti {
+			c.Client.Conn.TakeMessages(c.Out) // a message to oneself comes before the reply, but never into an array
 		}
 		c.Out.Int(int64(n))
 		return nil

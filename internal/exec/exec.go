@@ -30,6 +30,7 @@ import (
 	"haypile/internal/option"
 	"haypile/internal/replog"
 	"haypile/internal/resp"
+	"haypile/internal/tracking"
 )
 
 // Options are what the gate works on. All but the functions are required.
@@ -39,6 +40,8 @@ type Options struct {
 	Config *option.Config
 	Node   commands.Node
 	Logger *slog.Logger
+	// Tracking is the table of client-side caching; nil makes one that nobody uses.
+	Tracking *tracking.Table
 	// Push hands bytes just appended to the log to the online replicas; it never blocks. May be nil.
 	Push func(start replog.Offset, stream []byte)
 	// WaitAcked blocks until n replicas have the log up to offset or ctx ends; returns how many have.
@@ -116,6 +119,9 @@ func New(opt Options) *Executor {
 	for _, c := range opt.All {
 		x.byName[c.Name] = c
 	}
+	if x.Tracking == nil {
+		x.Tracking = tracking.New(new(atomic.Int64))
+	}
 	x.locks = keyspace.NewLocks()
 	x.role.Store(&Role{Loading: commands.Error(resp.ErrLoading)})
 	x.expiry.Store(true)
@@ -131,6 +137,7 @@ func (x *Executor) SetData(d Data, db int) {
 	x.data.Store(&d)
 	x.commit.logDB = db
 	x.watch.touchAll()
+	x.Tracking.Flush()
 }
 
 // Store is the store in service.
@@ -279,6 +286,9 @@ func (s *Session) Do(args [][]byte) {
 	s.timer.begin()
 	cmd, sub := x.find(args)
 	s.from = len(s.Out.Buf)
+	if s.Client.Caching {
+		defer s.endCaching(cmd)
+	}
 	if cmd == nil && isHTTP(args[0]) {
 		// A browser was made to talk to us: nothing of what follows may be taken for commands.
 		x.Logger.Warn("HTTP request on the client port, closing", "addr", s.Client.Addr)
@@ -405,6 +415,7 @@ func (s *Session) dispatch(cmd *commands.Command, args [][]byte) {
 func (s *Session) runRead(cmd *commands.Command, args [][]byte) {
 	r := s.r
 	s.wants(cmd, args, true)
+	s.separate(cmd)
 	if r.open && (cmd.Flags&command.WholeSpace != 0 || cmd.Name == "WATCH") {
 		r.Commit()
 	}
@@ -419,6 +430,7 @@ func (s *Session) runRead(cmd *commands.Command, args [][]byte) {
 		r.tx.Begin(keyspace.ModeRead, s.Client.DB, s.timer.nowMillis())
 		from := len(s.Out.Buf)
 		s.invoke(cmd, args)
+		s.remember(cmd, args)
 		r.held.ReleaseTo(n)
 		if dirty {
 			r.join(s)
@@ -432,6 +444,7 @@ func (s *Session) runRead(cmd *commands.Command, args [][]byte) {
 	t.Reset()
 	t.Begin(keyspace.ModeRead, s.Client.DB, s.timer.nowMillis())
 	s.invoke(cmd, args)
+	s.remember(cmd, args)
 	r.held.Release()
 	s.x.latch.RUnlock()
 }
@@ -462,6 +475,7 @@ func (s *Session) runWrite(cmd *commands.Command, args [][]byte) {
 	}
 	t := r.tx
 	t.Begin(s.x.writeMode(cmd), s.Client.DB, s.timer.nowMillis())
+	t.Client(s.Client.ID)
 	from := len(s.Out.Buf)
 	m := t.Mark()
 	s.invokeMarked(cmd, args, &m, t.Changes())
@@ -491,6 +505,7 @@ func (s *Session) runExclusive(cmd *commands.Command, args [][]byte) {
 	t := s.r.txn()
 	t.Reset()
 	t.Begin(keyspace.ModeWrite, s.Client.DB, s.timer.nowMillis())
+	t.Client(s.Client.ID)
 	from := len(s.Out.Buf)
 	m := t.Mark()
 	s.invokeMarked(cmd, args, &m, 0)

@@ -22,6 +22,7 @@ import (
 	"haypile/internal/replog"
 	"haypile/internal/resp"
 	"haypile/internal/storage"
+	"haypile/internal/tracking"
 	"haypile/internal/types/digest"
 )
 
@@ -38,6 +39,7 @@ type testNode struct {
 func (n *testNode) Config() *option.Config                  { return n.cfg }
 func (n *testNode) SlowLog() *commands.SlowLog              { return &n.slow }
 func (n *testNode) Latency() *commands.LatencyMonitor       { return &n.latency }
+func (n *testNode) Tracking() *tracking.Table               { return n.x.Tracking }
 func (n *testNode) PubSub() *pubsub.Hub                     { return &n.hub }
 func (n *testNode) Publishes() bool                         { return n.x.Role().Writable }
 func (n *testNode) Pause(until time.Time, all bool)         { n.x.Pause(until, all) }

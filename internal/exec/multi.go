@@ -112,6 +112,7 @@ func (s *Session) Exec() error {
 	s.commitOpen()
 	defer s.endMulti()
 	defer s.unwatch()
+	defer func() { s.Client.Caching = false }()
 	if m.aborted {
 		return commands.Error(resp.ErrExecAbort)
 	}
@@ -162,9 +163,11 @@ func (s *Session) execQueue(m *multiState) error {
 		}
 		keyed = keyed || q.cmd.Flags&command.Write != 0
 		t.Begin(mode, s.Client.DB, s.timer.nowMillis())
+		t.Client(s.Client.ID)
 		mark := t.Mark()
 		s.call.InMulti = true
 		s.invokeInMulti(q, &mark, t.Changes())
+		s.noteReads(q.cmd, q.args)
 		s.call.InMulti = false
 		after = append(after, s.call.TakeAfter()...)
 	}
@@ -173,7 +176,7 @@ func (s *Session) execQueue(m *multiState) error {
 		s.call.After(f)
 	}
 	if t.Empty() && !m.writes {
-		x.publishEvents(t)
+		x.tell(t)
 		return nil
 	}
 	t.Frame()

@@ -123,7 +123,7 @@ func (r *Round) Commit() {
 // the offset of the log that the replies depend on: a write that appended nothing still promises what it saw.
 func (x *Executor) commitTxn(t *keyspace.Txn) (replog.Offset, error) {
 	if t.Empty() {
-		x.publishEvents(t) // of reads
+		x.tell(t) // of reads
 		return x.Log().End(), nil
 	}
 	end, err := x.commit.submit(t)
@@ -138,7 +138,7 @@ func (x *Executor) commitTxn(t *keyspace.Txn) (replog.Offset, error) {
 func (x *Executor) settle(t *keyspace.Txn) {
 	x.Store().Settle(t)
 	x.touch(t)
-	x.publishEvents(t)
+	x.tell(t)
 }
 
 // promise makes the replies wait for more than write(2); reign is Executor.ended from before the commit.
@@ -188,7 +188,7 @@ func (s *Session) TryDo(args [][]byte) bool {
 	x := s.x
 	cmd, sub := x.find(args)
 	if cmd == nil || sub != nil || !inline(cmd) || s.multi.on || s.Client.Reply != commands.ReplyOn ||
-		x.pause.active.Load() {
+		s.Client.Caching || x.pause.active.Load() {
 		return false
 	}
 	s.timer.begin()
@@ -211,6 +211,7 @@ func (s *Session) TryDo(args [][]byte) bool {
 func (s *Session) tryRead(cmd *commands.Command, args [][]byte) bool {
 	r := s.r
 	s.wants(cmd, args, true)
+	s.separate(cmd)
 	if !r.open && !s.x.latch.TryRLock() {
 		return false
 	}
@@ -224,7 +225,9 @@ func (s *Session) tryRead(cmd *commands.Command, args [][]byte) bool {
 		}
 		t.Begin(keyspace.ModeRead, s.Client.DB, s.timer.nowMillis())
 		from := len(s.Out.Buf)
-		ok = s.invokeHot(cmd, args, nil, 0)
+		if ok = s.invokeHot(cmd, args, nil, 0); ok {
+			s.remember(cmd, args)
+		}
 		r.held.ReleaseTo(n)
 		if ok && dirty {
 			r.join(s)
@@ -259,6 +262,7 @@ func (s *Session) tryWrite(cmd *commands.Command, args [][]byte) bool {
 	}
 	t := r.tx
 	t.Begin(keyspace.ModeWrite, s.Client.DB, s.timer.nowMillis())
+	t.Client(s.Client.ID)
 	from := len(s.Out.Buf)
 	m := t.Mark()
 	if !s.invokeHot(cmd, args, &m, t.Changes()) {

@@ -125,6 +125,9 @@ func (s *Session) unwatch() {
 func (x *Executor) touch(t *keyspace.Txn) {
 	w := &x.watch
 	for _, c := range t.Touched() {
+		if c.Read {
+			continue
+		}
 		k := watchKey{c.DB, string(c.Key)}
 		now := present
 		w.each(k, func(own *watchedKey) (dirty bool) {

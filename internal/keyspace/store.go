@@ -44,7 +44,8 @@ type Store struct {
 	filter *rowFilter
 	dbs    []dbState
 
-	// Watching counts watched keys: while it is 0, transactions do not collect what they touch.
+	// Watching counts watched keys and clients with client-side caching: while it is 0, transactions do not
+	// collect what they touch.
 	Watching *atomic.Int64
 	// Events are the classes of events (keyevent.Class) that transactions collect.
 	Events *atomic.Uint32

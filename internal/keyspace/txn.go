@@ -37,6 +37,7 @@ type Txn struct {
 	mode Mode
 	db   int
 	now  int64
+	by   int64 // see Client
 
 	mem     arena
 	rows    overlay
@@ -73,10 +74,13 @@ type delta struct {
 	keys, expires int64
 }
 
-// Touched names a changed key: for WATCH and, later, key space events and client-side caching.
+// Touched names a changed key, for WATCH and client-side caching, and the client whose command changed it (0:
+// nobody's, as a deadline). With Read it is a key that the client has read.
 type Touched struct {
-	DB  int
-	Key []byte
+	DB   int
+	Key  []byte
+	By   int64
+	Read bool
 }
 
 // NewTxn lends a transaction of this store; Done gives it back.
@@ -103,7 +107,15 @@ func (t *Txn) Applied() bool { return t.refs.Load() > 1 }
 
 // Begin sets the rules for what follows: mode, database and the present time in Unix milliseconds. It may
 // be called again between the commands of a pipeline.
-func (t *Txn) Begin(mode Mode, db int, now int64) { t.mode, t.db, t.now = mode, db, now }
+func (t *Txn) Begin(mode Mode, db int, now int64) { t.mode, t.db, t.now, t.by = mode, db, now, 0 }
+
+// Client says whose command follows, until the next Begin.
+func (t *Txn) Client(id int64) { t.by = id }
+
+// NoteRead puts a key that the client has read among those touched.
+func (t *Txn) NoteRead(key []byte) {
+	t.touched = append(t.touched, Touched{t.db, t.mem.copyOf(key), t.by, true})
+}
 
 // ErrCold is returned, under HotOnly, for what is not in memory.
 var ErrCold = errors.New("not in memory")
@@ -371,7 +383,7 @@ func (t *Txn) Touch(e *Entry) { t.touch(e) }
 func (t *Txn) touch(e *Entry) {
 	t.changes++
 	if t.store.Watching.Load() > 0 {
-		t.touched = append(t.touched, Touched{e.db, t.mem.copyOf(e.User)})
+		t.touched = append(t.touched, Touched{e.db, t.mem.copyOf(e.User), t.by, false})
 	}
 }
 
@@ -454,6 +466,8 @@ func (t *Txn) unlink(e *Entry) {
 
 // expire deletes a key that is past its deadline and logs that.
 func (t *Txn) expire(e *Entry) error {
+	defer t.Client(t.by)
+	t.by = 0
 	if _, err := t.Remove(e); err != nil {
 		return err
 	}
@@ -579,7 +593,8 @@ func (t *Txn) Swap(a, b int) {
 	t.swapped = append(t.swapped, a, b)
 }
 
-// Touched are the keys changed, while anybody watched; TouchedDBs the databases that were flushed or
+// Touched are the keys changed, while Store.Watching said that anybody asks, and those of NoteRead, in order;
+// TouchedDBs the databases that were flushed or
 // swapped as a whole.
 func (t *Txn) Touched() []Touched { return t.touched }
 

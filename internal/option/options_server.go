@@ -71,6 +71,12 @@ var (
 		Help: "Longest single argument of a command, and longest value that a command may build.",
 	})
 
+	TrackingTableMaxKeys = intOption(Spec{
+		Name: "tracking-table-max-keys", Group: GroupClients, Default: "1000000", Min: 0, Max: math.MaxInt64,
+		Help: "Keys that are remembered for client-side caching (CLIENT TRACKING). Beyond it, keys chosen at " +
+			"random are invalidated at the clients that have read them. 0: no bound.",
+	})
+
 	ClientQueryBufferLimit = bytesOption(Spec{
 		Name: "client-query-buffer-limit", Aliases: []string{"max-conn-rbuf-size"}, Group: GroupClients,
 		Default: "1gb", Min: 1 << 20, Max: math.MaxInt64,

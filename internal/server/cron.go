@@ -202,6 +202,9 @@ func (s *Server) watchOptions() {
 	wanted := func(now *option.View) { s.events.Store(uint32(option.NotifyKeyspaceEvents.Get(now))) }
 	wanted(s.cfg.View())
 	s.cfg.OnChange(wanted, option.NotifyKeyspaceEvents)
+	bound := func(now *option.View) { s.tracking.SetMost(int(now.Int(option.TrackingTableMaxKeys))) }
+	bound(s.cfg.View())
+	s.cfg.OnChange(bound, option.TrackingTableMaxKeys)
 	s.cfg.OnChange(func(*option.View) { s.feeds.SetOptions(s.feedOptions()) },
 		option.ReplPingReplicaPeriod, option.ReplTimeout, option.FullSyncRate, option.LogRetentionSize)
 }

@@ -93,7 +93,7 @@ func systemName() string {
 }
 
 func (s *Server) infoClients(b *strings.Builder) {
-	var blocked, pubsubs, connected int
+	var blocked, pubsubs, watching, connected int
 	s.clients.Each(func(c *commands.Client) bool {
 		if c.Kind() != "replica" {
 			connected++
@@ -104,11 +104,15 @@ func (s *Server) infoClients(b *strings.Builder) {
 		if c.Kind() == "pubsub" {
 			pubsubs++
 		}
+		if c.Info().Watched > 0 {
+			watching++
+		}
 		return true
 	})
+	tracking, _, _, _ := s.tracking.Stats()
 	fmt.Fprintf(b, "connected_clients:%d\r\ncluster_connections:0\r\nmaxclients:%d\r\nblocked_clients:%d\r\n"+
-		"tracking_clients:0\r\npubsub_clients:%d\r\nwatching_clients:%d\r\nclients_in_timeout_table:0\r\n",
-		connected, s.cfg.Int(option.MaxClients), blocked, pubsubs, s.watching.Load())
+		"tracking_clients:%d\r\npubsub_clients:%d\r\nwatching_clients:%d\r\nclients_in_timeout_table:0\r\n",
+		connected, s.cfg.Int(option.MaxClients), blocked, tracking, pubsubs, watching)
 }
 
 func (s *Server) infoMemory(b *strings.Builder) {
@@ -195,19 +199,21 @@ func (s *Server) infoStats(b *strings.Builder) {
 		expired = d.Store.Expired.Load()
 		hits, misses = st.Hits.Load(), st.Misses.Load()
 	}
+	_, keys, items, prefixes := s.tracking.Stats()
 	fmt.Fprintf(b, "total_connections_received:%d\r\ntotal_commands_processed:%d\r\ninstantaneous_ops_per_sec:%d\r\n"+
 		"total_net_input_bytes:%d\r\ntotal_net_output_bytes:%d\r\ninstantaneous_input_kbps:%.2f\r\n"+
 		"instantaneous_output_kbps:%.2f\r\nrejected_connections:%d\r\nsync_full:%d\r\nsync_partial_ok:%d\r\n"+
 		"sync_partial_err:%d\r\nexpired_keys:%d\r\nevicted_keys:0\r\nkeyspace_hits:%d\r\nkeyspace_misses:%d\r\n"+
 		"pubsub_channels:%d\r\npubsub_patterns:%d\r\npubsubshard_channels:%d\r\nlatest_fork_usec:0\r\ntotal_forks:0\r\n"+
+		"tracking_total_keys:%d\r\ntracking_total_items:%d\r\ntracking_total_prefixes:%d\r\n"+
 		"unexpected_error_replies:%d\r\ntotal_error_replies:%d\r\ncommit_groups:%d\r\ncommit_transactions:%d\r\n"+
 		"client_query_buffer_limit_disconnections:%d\r\nclient_output_buffer_limit_disconnections:%d\r\n"+
 		"acl_access_denied_auth:%d\r\nacl_access_denied_cmd:%d\r\nacl_access_denied_key:%d\r\n"+
 		"acl_access_denied_channel:%d\r\n",
 		s.sessions.Accepted.Load(), st.Commands.Load(), int64(ops), s.sessions.InBytes.Load(), s.sessions.OutBytes.Load(),
 		in, out, s.sessions.Rejected.Load(), f.SyncFull, f.SyncPartialOK, f.SyncPartialErr, expired, hits, misses,
-		s.hub.Len(0), s.hub.Len(1), s.hub.Len(2), st.Unexpected.Load(), st.Errors.Load(), st.Groups.Load(),
-		st.GroupTxns.Load(), s.sessions.QueryLimitKills.Load(), s.sessions.OutKills.Load(),
+		s.hub.Len(0), s.hub.Len(1), s.hub.Len(2), keys, items, prefixes, st.Unexpected.Load(), st.Errors.Load(),
+		st.Groups.Load(), st.GroupTxns.Load(), s.sessions.QueryLimitKills.Load(), s.sessions.OutKills.Load(),
 		s.aclLog.Denied(acl.DeniedAuth), s.aclLog.Denied(acl.DeniedCommand), s.aclLog.Denied(acl.DeniedKey),
 		s.aclLog.Denied(acl.DeniedChannel))
 }

@@ -78,6 +78,7 @@ func (s *Server) serve(nc net.Conn) {
 		if c.Takeover != nil {
 			c.Takeover() // a replica's feed runs here in place of the session
 		}
+		s.tracking.Disable(c.ID)
 		s.clients.Remove(c)
 	}
 	if s.loops.Add(k, ended) {

@@ -17,6 +17,7 @@ import (
 	"haypile/internal/replication"
 	"haypile/internal/replog"
 	"haypile/internal/resp"
+	"haypile/internal/tracking"
 	"haypile/internal/types/digest"
 )
 
@@ -39,6 +40,9 @@ func (n node) Clients() commands.Clients { return &n.clients }
 
 // PubSub is the hub.
 func (n node) PubSub() *pubsub.Hub { return &n.hub }
+
+// Tracking is the table of client-side caching.
+func (n node) Tracking() *tracking.Table { return n.tracking }
 
 // Replication is the node's part in replication.
 func (n node) Replication() commands.Replication { return repl(n) }

@@ -42,6 +42,7 @@ import (
 	"haypile/internal/replog"
 	"haypile/internal/session"
 	"haypile/internal/storage"
+	"haypile/internal/tracking"
 )
 
 // Options are what a node needs besides its configuration. The zero value is a real process.
@@ -82,6 +83,7 @@ type Server struct {
 	aclLog   acl.Log
 	watching atomic.Int64
 	events   atomic.Uint32 // the option notify-keyspace-events
+	tracking *tracking.Table
 
 	// roleMu serialises changes of the role; the fields in role belong to its holder.
 	roleMu sync.Mutex
@@ -168,6 +170,7 @@ func New(cfg *option.Config, opt Options) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, opt: opt, log: opt.Logger, table: table, all: all, fs: disk.OS(), runID: replog.NewReplID(),
 		start: time.Now(), settled: make(chan struct{})}
+	s.tracking = tracking.New(&s.watching)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.stopped, s.stop = context.WithCancelCause(context.Background())
 	s.state.Store(&nodeState{pending: true})
@@ -201,7 +204,7 @@ func (s *Server) Start() (err error) {
 	s.role.lineage = lineage
 	s.promised.Store(lineage.PromisedEpoch)
 	s.x = exec.New(exec.Options{
-		Table: s.table, All: s.all, Config: s.cfg, Node: node{s}, Logger: s.log, Push: s.push, WaitAcked: s.waitAcked,
+		Table: s.table, All: s.all, Config: s.cfg, Node: node{s}, Logger: s.log, Tracking: s.tracking, Push: s.push, WaitAcked: s.waitAcked,
 		Online: s.online, Feed: s.feedMonitors, Fatal: s.fatal,
 	})
 	s.feeds = replication.NewFeeds(s, s.feedOptions(), s.log)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,22 +22,24 @@ import (
 	"haypile/internal/replog"
 	"haypile/internal/resp"
 	"haypile/internal/storage"
+	"haypile/internal/tracking"
 )
 
 // node serves connections over a gate in memory.
 type node struct {
-	tb      testing.TB
-	cfg     *option.Config
-	x       *exec.Executor
-	table   *command.Table
-	all     []*commands.Command
-	hub     pubsub.Hub
-	reg     Registry
-	stats   Stats
-	slow    commands.SlowLog
-	latency commands.LatencyMonitor
-	users   *acl.Users
-	aclLog  acl.Log
+	tb       testing.TB
+	cfg      *option.Config
+	x        *exec.Executor
+	table    *command.Table
+	all      []*commands.Command
+	hub      pubsub.Hub
+	watching atomic.Int64
+	reg      Registry
+	stats    Stats
+	slow     commands.SlowLog
+	latency  commands.LatencyMonitor
+	users    *acl.Users
+	aclLog   acl.Log
 	// detached gets the sockets that PSYNC took over.
 	detached chan commands.Detached
 	ctx      context.Context
@@ -64,7 +67,7 @@ func newNode(tb testing.TB, settings map[option.Option]string) *node {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	store, err := keyspace.Open(engine, keyspace.Options{Databases: 16, CacheBytes: 8 << 20})
+	store, err := keyspace.Open(engine, keyspace.Options{Databases: 16, CacheBytes: 8 << 20, Watching: &n.watching})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -75,7 +78,7 @@ func newNode(tb testing.TB, settings map[option.Option]string) *node {
 	n.users = acl.NewUsers(acl.Rules{Table: n.table})
 	n.users.SetDefaultPassword(n.cfg.String(option.RequirePass))
 	n.cfg.OnChange(func(v *option.View) { n.users.SetDefaultPassword(v.String(option.RequirePass)) }, option.RequirePass)
-	n.x = exec.New(exec.Options{Table: n.table, All: n.all, Config: n.cfg, Node: testNode{n},
+	n.x = exec.New(exec.Options{Table: n.table, All: n.all, Config: n.cfg, Node: testNode{n}, Tracking: tracking.New(&n.watching),
 		Logger: slog.New(slog.DiscardHandler), Fatal: func(msg string, err error) { panic(msg) }})
 	n.x.SetData(exec.Data{Store: store, Log: log}, -1)
 	_ = n.x.SetRole(func() (exec.Role, error) { return exec.Role{Writable: true, Reign: log.BeginReign()}, nil })
@@ -103,6 +106,7 @@ func (n *node) serve(nc net.Conn) *Conn {
 	n.reg.Add(c)
 	n.wg.Add(1)
 	ended := func() {
+		n.x.Tracking.Disable(c.ID)
 		n.reg.Remove(c)
 		n.wg.Done()
 	}
@@ -224,6 +228,7 @@ func (n testNode) All() []*commands.Command                                 { re
 func (n testNode) Config() *option.Config                                   { return n.cfg }
 func (n testNode) Info([]string) string                                     { return "# Server\r\n" }
 func (n testNode) Clients() commands.Clients                                { return &n.reg }
+func (n testNode) Tracking() *tracking.Table                                { return n.x.Tracking }
 func (n testNode) PubSub() *pubsub.Hub                                      { return &n.hub }
 func (n testNode) Replication() commands.Replication                        { return testReplication{n.node} }
 func (n testNode) SlowLog() *commands.SlowLog                               { return &n.slow }

@@ -94,7 +94,8 @@ type Loop struct {
 	sleeping, stop atomic.Bool
 	mu             struct {
 		sync.Mutex
-		inbox []*Conn // new connections, and those that come back or have ended
+		inbox  []*Conn // new connections, and those that come back or have ended
+		pushes []*Conn // a message waits for them: see Conn.Push
 	}
 }
 
@@ -140,6 +141,16 @@ func (l *Loop) give(k *Conn) {
 	}
 }
 
+// startPushing makes a connection send the messages that wait for it; any goroutine.
+func (l *Loop) startPushing(k *Conn) {
+	l.mu.Lock()
+	l.mu.pushes = append(l.mu.pushes, k)
+	l.mu.Unlock()
+	if l.sleeping.Load() {
+		l.wake()
+	}
+}
+
 func (l *Loop) wake() {
 	one := [8]byte{0: 1}
 	_, _ = syscall.Write(l.wakefd, one[:])
@@ -170,7 +181,7 @@ func (l *Loop) wait() int {
 	l.sleeping.Store(true)
 	defer l.sleeping.Store(false)
 	l.mu.Lock()
-	waiting := len(l.mu.inbox) > 0
+	waiting := len(l.mu.inbox)+len(l.mu.pushes) > 0
 	l.mu.Unlock()
 	if waiting || l.stop.Load() {
 		return pollEvents(l.epfd, l.events[:])
@@ -222,6 +233,8 @@ func (l *Loop) makeReady(k *Conn) {
 func (l *Loop) takeInbox() {
 	l.mu.Lock()
 	l.inbox, l.mu.inbox = l.mu.inbox, l.inbox[:0]
+	pushes := l.mu.pushes
+	l.mu.pushes = nil
 	l.mu.Unlock()
 	for i, k := range l.inbox {
 		l.inbox[i] = nil
@@ -229,6 +242,7 @@ func (l *Loop) takeInbox() {
 		switch {
 		case s.id == 0:
 			l.watch(k)
+			pushes = append(pushes, k)
 		case s.dead:
 			delete(l.conns, s.id)
 		default:
@@ -237,10 +251,17 @@ func (l *Loop) takeInbox() {
 				l.end(k)
 				continue
 			}
+			pushes = append(pushes, k)
 			k.gate.Share(l.round)
 			if s.readable || s.more {
 				l.makeReady(k)
 			}
+		}
+	}
+	for _, k := range pushes {
+		// One that is away begins when it comes back, or with its next command; nothing waits for a reply here.
+		if s := k.sock; s.id != 0 && !s.away && k.wantsPush.Load() && !k.pushing.Load() {
+			k.beginPushing()
 		}
 	}
 	for i, k := range l.again {

@@ -63,14 +63,16 @@ func (k *Conn) flushPushing(out []byte) error {
 }
 
 // Push sends a message behind what was sent before; any goroutine. A client that does not read and exceeds
-// its output limit is disconnected.
+// its output limit is disconnected. A connection of a loop that has not begun to push does so now, between two
+// batches of replies.
 func (k *Conn) Push(encoded []byte) {
 	k.mu.Lock()
 	if k.mu.closed {
 		k.mu.Unlock()
 		return
 	}
-	if k.mu.corked {
+	pushing := k.pushing.Load()
+	if k.mu.corked || !pushing {
 		k.mu.messages = append(k.mu.messages, encoded...)
 	} else {
 		k.mu.pending = append(k.mu.pending, encoded...)
@@ -81,6 +83,26 @@ func (k *Conn) Push(encoded []byte) {
 		k.stats.OutKills.Add(1)
 		k.Kill()
 	}
+	if pushing {
+		k.wake()
+	} else if !k.wantsPush.Swap(true) {
+		k.deadline.Lock()
+		s := k.sock
+		k.deadline.Unlock()
+		if s != nil { // else the loop will find it when it takes the connection in
+			s.loop.startPushing(k)
+		}
+	}
+}
+
+// beginPushing is StartPushing for a connection that is between two batches: messages have been waiting for it.
+func (k *Conn) beginPushing() {
+	k.StartPushing()
+	k.mu.Lock()
+	k.mu.pending = append(k.mu.pending, k.mu.messages...)
+	k.mu.messages = k.mu.messages[:0]
+	k.mu.corked = false
+	k.mu.Unlock()
 	k.wake()
 }
 
@@ -162,6 +184,42 @@ func (k *Conn) Deliver(m *pubsub.Message) {
 	k.Push(w.Buf)
 }
 
+// invalidateChannel is where redirected invalidations seem to come from in RESP2.
+const invalidateChannel = "__redis__:invalidate"
+
+// Invalidate sends a message of client-side caching: keys that are not valid any more, all if keys is nil. Without
+// RESP3 only a client that subscribes can take one, as a message of a channel, and only by redirection.
+func (k *Conn) Invalidate(keys [][]byte, redirected bool) {
+	w := resp.Writer{Proto: int(k.proto.Load())}
+	switch {
+	case w.Proto >= 3:
+		w.Push(2)
+		w.BulkString("invalidate")
+	case redirected && k.client.PubSub.Load():
+		w.Array(3)
+		w.BulkString("message")
+		w.BulkString(invalidateChannel)
+	default:
+		return
+	}
+	if keys == nil {
+		w.Null()
+	} else {
+		w.BulkArray(keys...)
+	}
+	k.Push(w.Buf)
+}
+
+// RedirectionBroken tells that the client to which invalidations were redirected is gone.
+func (k *Conn) RedirectionBroken(id int64) {
+	if w := (resp.Writer{Proto: int(k.proto.Load())}); w.Proto >= 3 {
+		w.Push(2)
+		w.BulkString("tracking-redir-broken")
+		w.Int(id)
+		k.Push(w.Buf)
+	}
+}
+
 // TakeMessages moves waiting messages to the replies.
 func (k *Conn) TakeMessages(out *resp.Writer) {
 	if !k.pushing.Load() {
@@ -173,5 +231,10 @@ func (k *Conn) TakeMessages(out *resp.Writer) {
 	k.mu.Unlock()
 }
 
-// SetProto follows HELLO, for messages.
-func (k *Conn) SetProto(n int) { k.proto.Store(int32(n)) }
+// SetProto follows HELLO, for messages. Without a loop nobody could make the connection begin to push later.
+func (k *Conn) SetProto(n int) {
+	k.proto.Store(int32(n))
+	if n >= 3 && k.sock == nil {
+		k.StartPushing()
+	}
+}

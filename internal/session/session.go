@@ -72,11 +72,13 @@ type Conn struct {
 	authenticated bool
 	detached      bool
 	killed        atomic.Bool
-	deadline      sync.Mutex // over killed and the socket's deadlines
+	deadline      sync.Mutex // over killed, the socket's deadlines and, for others, sock
 	proto         atomic.Int32
 	// pushing is set once messages may come that are no replies; then all output goes through the writer.
 	pushing atomic.Bool
-	mu      struct {
+	// wantsPush: a message waits for the connection to begin to push.
+	wantsPush atomic.Bool
+	mu        struct {
 		sync.Mutex
 		pending []byte
 		// sending is what the writer has taken and not sent yet, in bytes.
@@ -150,6 +152,9 @@ func (k *Conn) over() bool {
 // work runs the commands that have been received, after first if that is one, and sends their replies. It may
 // block. An error ends the connection.
 func (k *Conn) work(first [][]byte) error {
+	if k.wantsPush.Load() {
+		k.StartPushing()
+	}
 	k.cork(true)
 	last := ""
 	for args := first; !k.over(); args = nil {
