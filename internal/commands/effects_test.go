@@ -112,6 +112,27 @@ func TestEffects(t *testing.T) {
 		{"XTRIM s MINID ~ 99999999999999-8", "XTRIM s MINID = 18446744073709551615-18446744073709551615"},
 		{"XTRIM s MAXLEN 5", ""},
 		{"XDEL s 1-1", ""},
+		{"XGROUP CREATE gs g 0 MKSTREAM", "XGROUP CREATE gs g 0 MKSTREAM"},
+		{"XGROUP CREATE gs g 0", ""},
+		{"XADD gs 1-1 f v", "XADD gs 1-1 f v"},
+		{"XADD gs 2-1 f v", "XADD gs 2-1 f v"},
+		{"XREADGROUP GROUP g c COUNT 1 STREAMS gs >", "XGROUP CREATECONSUMER gs g c|XCLAIM gs g c 0 1-1 TIME " + at(0) +
+			" RETRYCOUNT 1 FORCE JUSTID LASTID 1-1|XGROUP SETID gs g 1-1 ENTRIESREAD 1"},
+		{"XREADGROUP GROUP g c STREAMS gs 0", "XCLAIM gs g c 0 1-1 TIME " + at(0) + " RETRYCOUNT 2 FORCE JUSTID LASTID 1-1"},
+		{"XREADGROUP GROUP g c NOACK STREAMS gs >", "XGROUP SETID gs g 2-1 ENTRIESREAD 2"},
+		{"XREADGROUP GROUP g c STREAMS gs >", ""},
+		{"XREADGROUP GROUP g d STREAMS gs >", "XGROUP CREATECONSUMER gs g d"},
+		{"XCLAIM gs g d 0 1-1 IDLE 50", "XCLAIM gs g d 0 1-1 TIME " + at(-50) + " RETRYCOUNT 3 FORCE JUSTID LASTID 2-1"},
+		{"XCLAIM gs g d 1000 1-1", ""},
+		{"XCLAIM gs g d 1000 1-1 LASTID 3-0", "XGROUP SETID gs g 3-0 ENTRIESREAD 2"},
+		{"XAUTOCLAIM gs g c 0 0", "XCLAIM gs g c 0 1-1 TIME " + at(0) + " RETRYCOUNT 4 FORCE JUSTID LASTID 3-0"},
+		{"XAUTOCLAIM gs g c 1000 0", ""},
+		{"XDEL gs 1-1", "XDEL gs 1-1"},
+		{"XAUTOCLAIM gs g d 0 0", "XCLAIM gs g c 0 1-1 TIME " + at(0) + " RETRYCOUNT 4 FORCE JUSTID LASTID 3-0"},
+		{"XACK gs g 1-1", ""},
+		{"XGROUP DELCONSUMER gs g d", "XGROUP DELCONSUMER gs g d"},
+		{"XGROUP DELCONSUMER gs g d", ""},
+		{"XGROUP DESTROY gs g", "XGROUP DESTROY gs g"},
 	} {
 		g.do(strings.Split(c.command, " ")...)
 		if got := strings.Join(g.effects(), "|"); got != c.log {

@@ -3,6 +3,7 @@ package commands
 import (
 	"errors"
 	"math"
+	"slices"
 
 	"haypile/internal/command"
 	"haypile/internal/keyevent"
@@ -12,7 +13,9 @@ import (
 
 var streamFamily = family{group: "stream", category: "stream"}
 
-var streamCommands = []*Command{
+var streamCommands = slices.Concat(entryCommands, pendingCommands, []*Command{xGroupCommand, xInfoCommand})
+
+var entryCommands = []*Command{
 	streamFamily.command("XADD", "5.0.0", -5, writeGrowFast, oneKey(accessChange),
 		"XADD key [NOMKSTREAM] [<MAXLEN | MINID> [= | ~] threshold [LIMIT count]] <* | id> field value [field value ...]",
 		"O(1), and O(N) entries that trimming removes", "Appends an entry to a stream.", xAdd).differs(approximate),

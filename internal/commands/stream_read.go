@@ -1,6 +1,8 @@
 package commands
 
 import (
+	"errors"
+
 	"haypile/internal/resp"
 	"haypile/internal/types/stream"
 )
@@ -164,4 +166,163 @@ func (c *Call) endStreams(all resp.Aggregate, n int) {
 	default:
 		c.Out.EndMap(all, n)
 	}
+}
+
+func xReadGroup(c *Call) error {
+	o, err := c.parseRead(true)
+	if err != nil {
+		return err
+	}
+	after := make([]stream.ID, o.n)
+	for i := range after {
+		s, err := c.openStream(o.keys + i)
+		if err != nil {
+			return err
+		}
+		if _, err := c.groupToRead(s, o, i); err != nil {
+			return err
+		}
+		switch id := o.keys + o.n + i; {
+		case c.isID(id, '$'):
+			return Error(resp.ErrStreamLastID)
+		case c.isID(id, '>'):
+			after[i] = stream.Max
+		default:
+			if after[i], err = c.idAt(id); err != nil {
+				return err
+			}
+		}
+	}
+	all, served := c.Out.Defer(), 0
+	for i := range after {
+		found, err := c.readForGroup(o, i, after[i])
+		if err != nil {
+			return err
+		}
+		served += int(bit(found))
+	}
+	c.endStreams(all, served)
+	switch {
+	case served > 0:
+		return nil
+	case o.block >= 0 && !c.InMulti:
+		return errBlock
+	}
+	c.Out.NullArray()
+	return nil
+}
+
+// groupToRead finds the group of the i-th stream of XREADGROUP.
+func (c *Call) groupToRead(s *stream.Stream, o readOptions, i int) (g *stream.Group, err error) {
+	if s.Exists() {
+		g, err = s.Group(o.group)
+	}
+	if err == nil && g == nil {
+		err = Error(resp.NoGroupRead(c.Args[o.keys+i], o.group))
+	}
+	return g, err
+}
+
+// readForGroup answers what the consumer gets of the i-th stream: its new entries, or what was delivered to it behind
+// an ID. It reports whether that is an answer: what was delivered is one even if there is nothing.
+func (c *Call) readForGroup(o readOptions, i int, after stream.ID) (found bool, err error) {
+	// Opened again: an earlier key may be the same.
+	s, err := c.openStream(o.keys + i)
+	if err != nil {
+		return false, err
+	}
+	g, err := c.groupToRead(s, o, i)
+	if err != nil {
+		return false, err
+	}
+	key := c.Args[o.keys+i]
+	consumer, err := c.demandConsumer(key, g, o.consumer, c.Tx.Now())
+	if err != nil {
+		return false, err
+	}
+	if after != stream.Max {
+		found, err = true, c.readDelivered(o, i, s, g, consumer, after)
+	} else {
+		found, err = c.readNew(o, i, s, g, consumer)
+	}
+	if err != nil {
+		return false, err
+	}
+	return found, c.saveGroup(s, g, "")
+}
+
+func (c *Call) readNew(o readOptions, i int, s *stream.Stream, g *stream.Group, consumer *stream.Consumer) (bool, error) {
+	from, ok := g.Last.Next()
+	if !ok || s.Last.Less(from) {
+		return false, nil
+	}
+	key, now := c.Args[o.keys+i], c.Tx.Now()
+	var entries resp.Aggregate
+	var failed error
+	n := int64(0)
+	err := s.Range(from, stream.Max, func(id stream.ID, f stream.Fields) bool {
+		if n == 0 {
+			entries = c.beginStream(o.keys + i)
+		}
+		c.writeStreamEntry(id, f)
+		n++
+		g.Advance(id)
+		if o.noAck {
+			return n != o.count
+		}
+		// It may be pending if the group was set back.
+		old, pending, err := g.Delivery(id)
+		d := stream.Delivery{ID: id, Consumer: consumer.Name, Time: now, Count: 1}
+		was := &old
+		if !pending {
+			was = nil
+		}
+		if failed = errors.Join(err, g.Deliver(d, consumer, was)); failed != nil {
+			return false
+		}
+		consumer.Act(now)
+		c.logDelivery(key, g, &d)
+		return n != o.count
+	})
+	if err = errors.Join(err, failed); err != nil || n == 0 {
+		return false, err
+	}
+	c.Out.EndArray(entries, int(n))
+	c.logGroupID(key, g)
+	return true, nil
+}
+
+// readDelivered answers again what was delivered to the consumer. Redis does not tell its replicas that it was
+// delivered once more; the log here does, for it is what a restart goes by.
+func (c *Call) readDelivered(o readOptions, i int, s *stream.Stream, g *stream.Group, consumer *stream.Consumer,
+	after stream.ID) error {
+	entries, n := c.beginStream(o.keys+i), int64(0)
+	from, ok := after.Next()
+	if !ok {
+		c.Out.EndArray(entries, 0)
+		return nil
+	}
+	var failed error
+	err := consumer.Deliveries(from, stream.Max, func(d stream.Delivery) bool {
+		n++
+		f, exists, err := s.Get(d.ID)
+		switch {
+		case err != nil:
+			failed = err
+			return false
+		case !exists:
+			c.Out.Array(2)
+			c.writeID(d.ID)
+			c.Out.NullArray()
+			return n != o.count
+		}
+		c.writeStreamEntry(d.ID, f)
+		old := d
+		d.Time, d.Count = c.Tx.Now(), d.Count+1
+		failed = g.Deliver(d, consumer, &old)
+		c.logDelivery(c.Args[o.keys+i], g, &d)
+		return failed == nil && n != o.count
+	})
+	c.Out.EndArray(entries, int(n))
+	return errors.Join(err, failed)
 }

@@ -38,7 +38,7 @@ func open(t testing.TB, tx *keyspace.Txn) *Stream {
 }
 
 // The layout is permanent: what these bytes say must be read for ever.
-func TestGoldenEntries(t *testing.T) {
+func TestGoldenRows(t *testing.T) {
 	h := head{Last: ID{300, 2}, First: ID{1, 0}, MaxDeleted: ID{299, 1}, Added: 1000, Groups: 3}
 	fields := [][]byte{[]byte("f"), []byte("value"), {}, []byte("x")}
 	for _, c := range []struct {
@@ -49,6 +49,16 @@ func TestGoldenEntries(t *testing.T) {
 		{"head", appendHead(nil, &h), "00 ac02 02 01 00 ab02 01 e807 03"},
 		{"entry key", entryKey(ID{1, 258}), "01 0000000000000001 0000000000000102"},
 		{"entry", appendEntry(nil, fields), "00 04 01 66 05 76616c7565 00 01 78"},
+		{"group key", groupKey([]byte("gr")), "02 6772"},
+		{"group", appendGroup(nil, &groupRow{Last: ID{300, 2}, low: ID{1, 0}, top: ID{299, 1}, Read: 9, Pending: 5,
+			Consumers: 2}), "00 ac02 02 01 00 ab02 01 0a 05 02"},
+		{"group that knows nothing", appendGroup(nil, &groupRow{Read: Unknown}), "00 00 00 00 00 00 00 00 00 00"},
+		{"consumer key", consumerKey([]byte("gr"), []byte("c")), "03 02 6772 63"},
+		{"consumer", appendConsumer(nil, &consumerRow{Seen: 300, Active: -1, Pending: 4}), "00 ac02 00 04"},
+		{"pending key", appendID(pendingOf([]byte("gr")), ID{1, 2}), "04 02 6772 0000000000000001 0000000000000002"},
+		{"pending", appendDelivery(nil, &Delivery{Consumer: []byte("c"), Time: 300, Count: 7}), "00 ac02 07 63"},
+		{"owned key", appendID(ownedBy([]byte("gr"), []byte("c")), ID{1, 2}),
+			"05 02 6772 01 63 0000000000000001 0000000000000002"},
 	} {
 		if want := strings.ReplaceAll(c.want, " ", ""); hex.EncodeToString(c.got) != want {
 			t.Errorf("%s: %x, want %s", c.name, c.got, want)
@@ -57,6 +67,19 @@ func TestGoldenEntries(t *testing.T) {
 	var got head
 	if err := parseHead(appendHead(nil, &h), &got); err != nil || got != h {
 		t.Errorf("head reads as %+v, %v", got, err)
+	}
+	var g groupRow
+	want := groupRow{Last: ID{1, 2}, low: ID{3, 4}, top: ID{5, 6}, Read: Unknown, Pending: 7, Consumers: 8}
+	if err := parseGroup(appendGroup(nil, &want), &g); err != nil || g != want {
+		t.Errorf("group reads as %+v, %v", g, err)
+	}
+	var c consumerRow
+	if err := parseConsumer(appendConsumer(nil, &consumerRow{1, -1, 3}), &c); err != nil || c != (consumerRow{1, -1, 3}) {
+		t.Errorf("consumer reads as %+v, %v", c, err)
+	}
+	d, err := parseDelivery(ID{1, 2}, appendDelivery(nil, &Delivery{Consumer: []byte("c"), Time: -5, Count: 7}))
+	if err != nil || d.ID != (ID{1, 2}) || string(d.Consumer) != "c" || d.Time != -5 || d.Count != 7 {
+		t.Errorf("pending entry reads as %+v, %v", d, err)
 	}
 	f, err := parseEntry(appendEntry(nil, fields))
 	if err != nil || f.Len() != len(fields) {
@@ -76,6 +99,9 @@ func FuzzRows(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var h head
 		_ = parseHead(b, &h)
+		_ = parseGroup(b, &groupRow{})
+		_ = parseConsumer(b, &consumerRow{})
+		_, _ = parseDelivery(ID{}, b)
 		fields, err := parseEntry(b)
 		if err != nil {
 			return
