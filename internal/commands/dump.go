@@ -1,6 +1,8 @@
 package commands
 
 import (
+	"errors"
+
 	"haypile/internal/encoding"
 	"haypile/internal/keyevent"
 	"haypile/internal/keyspace"
@@ -68,6 +70,10 @@ func dump(c *Call) error {
 			payload = rdb.AppendString(payload, v)
 			return true
 		}); err != nil {
+			return err
+		}
+	case encoding.Stream:
+		if payload, err = c.dumpStream(e); err != nil {
 			return err
 		}
 	default:
@@ -235,6 +241,12 @@ func (c *Call) load(e keyspace.Entry, body []byte, deadline int64) error {
 			return bad
 		}
 		return z.Save()
+	case rdb.TypeStream, rdb.TypeStream2, rdb.TypeStream3:
+		err := c.loadStream(e, body[0], r, deadline)
+		if errors.Is(err, rdb.ErrFormat) {
+			err = bad
+		}
+		return err
 	}
 	return bad
 }

@@ -204,3 +204,55 @@ func unseen(t *testing.T, reply string) string {
 	}
 	return strings.Join(lines, " ")
 }
+
+// TestStreamDumpsAgainstRedis exchanges random streams with redis-server, in both directions: with deleted entries and
+// fields that change, groups, and pending entries of several consumers.
+func TestStreamDumpsAgainstRedis(t *testing.T) {
+	p := newPair(t)
+	rng := rand.New(rand.NewPCG(5, 5))
+	full := func(key string) []string { return []string{"XINFO", "STREAM", key, "FULL", "COUNT", "0"} }
+	for round := range 30 {
+		p.clear()
+		for i := range rng.IntN(400) {
+			args := []string{"XADD", "s", fmt.Sprintf("%d-%d", i/7+rng.IntN(2)*1000*round, rng.Uint64N(1<<rng.IntN(60))+1)}
+			for f := range rng.IntN(3) + 1 {
+				value := strings.Repeat("x", rng.IntN(40))
+				if rng.IntN(100) == 0 {
+					value = strings.Repeat("y", 16_000+rng.IntN(1000))
+				}
+				args = append(args, fmt.Sprint("f", f+rng.IntN(20)/19), pickOne(rng, value, fmt.Sprint(rng.Int64N(1<<rng.IntN(62)))))
+			}
+			p.sameStream(args...)
+		}
+		p.sameStream("XGROUP", "CREATE", "s", "g", "0", "MKSTREAM")
+		p.sameStream("XGROUP", "CREATE", "s", "h", "$", "ENTRIESREAD", "7")
+		for range rng.IntN(40) {
+			args := randomStreamCommand(rng)
+			if args[0] != "XADD" {
+				p.sameStream(args...)
+			}
+		}
+		p.sameStream(full("s")...)
+		if flat(p.gate.do("EXISTS", "s")) == ":0" {
+			continue
+		}
+		theirs, ours := bulk(t, p.real.do("DUMP", "s")), bulk(t, p.gate.do("DUMP", "s"))
+		p.gate.want("+OK", "RESTORE", "from redis", "0", theirs, "REPLACE")
+		if got := p.real.do("RESTORE", "from haypile", "0", ours, "REPLACE"); got != "+OK\r\n" {
+			t.Fatalf("round %d: redis answers %q to RESTORE of our DUMP", round, got)
+		}
+		want := timeless(t, p.real.do(full("s")...))
+		if got := timeless(t, p.real.do(full("from haypile")...)); got != want {
+			t.Fatalf("round %d: redis restored\n%s, want\n%s", round, got, want)
+		}
+		if got := timeless(t, p.gate.do(full("from redis")...)); got != want {
+			t.Fatalf("round %d: restored\n%s, want\n%s", round, got, want)
+		}
+		p.sameStream("XADD", "s", "999999999-1", "more", "x")
+		if t.Failed() {
+			t.FailNow()
+		}
+	}
+}
+
+func pickOne(rng *rand.Rand, words ...string) string { return words[rng.IntN(len(words))] }

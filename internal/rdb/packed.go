@@ -76,13 +76,20 @@ func readListpack(b []byte, visit func([]byte) error) error {
 	return nil
 }
 
-// backLength is the size of the length behind an entry of size bytes.
+// backLength is the size of the length behind an entry of size bytes. Redis takes a byte more than it needs for the
+// highest sizes of two and more bytes.
 func backLength(size int) int {
-	n := 1
-	for ; size > 127; size >>= 7 {
-		n++
+	switch {
+	case size <= 127:
+		return 1
+	case size < 1<<14-1:
+		return 2
+	case size < 1<<21-1:
+		return 3
+	case size < 1<<28-1:
+		return 4
 	}
-	return n
+	return 5
 }
 
 // listpackEntry decodes the entry that b begins with; size is that of the entry without its back length.

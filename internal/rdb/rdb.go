@@ -1,6 +1,6 @@
 // Package rdb reads and writes single values in the format of Redis' snapshot files: the payloads of DUMP
 // and RESTORE. It writes the oldest encodings, which every version reads, and reads those in which a Redis
-// up to 7.2 dumps strings, lists, hashes, sets and sorted sets.
+// up to 7.2 dumps strings, lists, hashes, sets, sorted sets and streams.
 //
 // Pure functions over bytes. Input is not trusted: no length in it makes the reader allocate more than the
 // input can account for.
@@ -32,9 +32,10 @@ const (
 )
 
 const (
-	// writtenVersion stands in payloads that we write: Redis 5 and later read it. readVersion is that of
-	// Redis 7.2, up to which we read.
+	// writtenVersion stands in payloads that we write: Redis 5 and later read it. Streams need Redis 7.0. readVersion
+	// is that of Redis 7.2, up to which we read.
 	writtenVersion = 9
+	streamVersion  = 10
 	readVersion    = 11
 	// footer is the version, 2 bytes, and the checksum, 8 bytes, both little-endian.
 	footer = 2 + 8
@@ -45,7 +46,11 @@ var ErrFormat = errors.New("bad data format")
 
 // Seal appends version and checksum to type and value.
 func Seal(payload []byte) []byte {
-	payload = binary.LittleEndian.AppendUint16(payload, writtenVersion)
+	version := uint16(writtenVersion)
+	if len(payload) > 0 && payload[0] == TypeStream2 {
+		version = streamVersion
+	}
+	payload = binary.LittleEndian.AppendUint16(payload, version)
 	return binary.LittleEndian.AppendUint64(payload, CRC64(0, payload))
 }
 

@@ -139,6 +139,8 @@ func FuzzValue(f *testing.F) {
 	f.Add(byte(TypeHashZiplist), AppendString(nil, []byte{15, 0, 0, 0, 12, 0, 0, 0, 2, 0, 0, 0xf2, 2, 0xf3,
 		0xff}))
 	f.Add(byte(TypeListQuicklist2), append([]byte{2, nodePlain, 1, 'x', nodePacked}, AppendString(nil, goldenListpack())...))
+	f.Add(byte(TypeStream2), goldenStream()[1:])
+	f.Add(byte(TypeStream3), append(goldenStream()[1:], 0))
 	f.Fuzz(func(t *testing.T, typ byte, b []byte) {
 		total := 0
 		switch typ {
@@ -155,6 +157,9 @@ func FuzzValue(f *testing.F) {
 				total += len(field) + len(value)
 				return nil
 			})
+		}
+		if typ == TypeStream || typ == TypeStream2 || typ == TypeStream3 {
+			_ = NewReader(b).Stream(typ, &nothing{})
 		}
 		if total > len(b)*lzfRatio*12 {
 			t.Errorf("%d bytes of %d", total, len(b))

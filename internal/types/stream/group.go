@@ -302,7 +302,7 @@ func (g *Group) EachConsumer(visit func(*Consumer) error) error {
 func (c *Consumer) Delete() error {
 	g := c.g
 	s := g.s
-	err := c.owned(ID{}, Max, func(id ID) bool {
+	err := c.Owned(ID{}, Max, func(id ID) bool {
 		s.tx.RemoveIndex(&s.key, &s.meta, appendID(pendingOf(g.Name), id))
 		s.tx.RemoveIndex(&s.key, &s.meta, appendID(ownedBy(g.Name, c.Name), id))
 		return true
@@ -461,8 +461,8 @@ func (g *Group) Ends() (first, last ID, err error) {
 	return first, last, err
 }
 
-// owned visits the IDs that the consumer has pending.
-func (c *Consumer) owned(from, to ID, visit func(ID) bool) error {
+// Owned visits the IDs that the consumer has pending.
+func (c *Consumer) Owned(from, to ID, visit func(ID) bool) error {
 	g := c.g
 	prefix := ownedBy(g.Name, c.Name)
 	lower, upper, any := g.bounds(prefix, from, to)
@@ -477,7 +477,7 @@ func (c *Consumer) owned(from, to ID, visit func(ID) bool) error {
 // Deliveries visits what the consumer has pending from an ID to another, both included, until visit says stop.
 func (c *Consumer) Deliveries(from, to ID, visit func(Delivery) (more bool)) error {
 	var failed error
-	err := c.owned(from, to, func(id ID) bool {
+	err := c.Owned(from, to, func(id ID) bool {
 		d, found, err := c.g.Delivery(id)
 		switch {
 		case err != nil:
