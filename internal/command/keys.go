@@ -48,7 +48,7 @@ type Find uint8
 // The ways. With these three every command of Redis 7.2 but SORT, MIGRATE and the like is described.
 const (
 	FindRange   Find = iota // positions First..Last (negative: from the end) in steps of Step
-	FindCounted             // args[First] is the number of keys, which follow it
+	FindCounted             // args[First] is the number of keys, which follow it in steps of Step
 	FindWord                // the keys follow the word Word: First is where the search begins
 )
 
@@ -138,11 +138,11 @@ func (k *KeySpec) appendTo(dst []KeyRef, args [][]byte) ([]KeyRef, error) {
 			return dst, ErrBadKeys
 		}
 		n, err := strconv.Atoi(string(args[k.First]))
-		if err != nil || n < 0 || n > len(args)-k.First-1 {
+		if err != nil || n < 0 || n > (len(args)-k.First-1)/k.Step {
 			return dst, ErrBadKeys
 		}
-		for i := 1; i <= n; i++ {
-			dst = append(dst, KeyRef{k.First + i, k.Access})
+		for i := range n {
+			dst = append(dst, KeyRef{k.First + 1 + i*k.Step, k.Access})
 		}
 	case FindWord:
 		for p := k.First; p < len(args)-1; p++ {

@@ -34,7 +34,7 @@ var bitmapCommands = []*Command{
 			"<SET encoding offset value | INCRBY encoding offset increment> ...]",
 		"O(N) operations, and O(M) bytes of the resulting string, which is written anew if it changes.",
 		"Reads, stores and adds to integers of any width within a string.",
-		func(c *Call) error { return bitField(c, false) }),
+		func(c *Call) error { return bitField(c, false) }).accessBy(bitFieldAccess),
 	bitmapFamily.command("BITFIELD_RO", "6.0.0", -2, readFast, oneKey(accessGet),
 		"BITFIELD_RO key [GET encoding offset [GET encoding offset ...]]",
 		"O(N) operations, and O(M) bytes of the string", "Reads integers of any width within a string.",
@@ -45,6 +45,20 @@ var bitmapCommands = []*Command{
 func (c *Command) combinesKeys() *Command {
 	c.Keys = []command.KeySpec{command.One(2, accessStore), command.Range(3, -1, 1, accessGet)}
 	return c
+}
+
+// bitFieldAccess: BITFIELD with nothing but GET only reads. As in Redis, three arguments are looked at at a time, and
+// operations that are not spelled right count as writes.
+func bitFieldAccess(args [][]byte, keys []command.KeyRef) {
+	a := accessGet
+	for i := 2; i < len(args); i += 3 {
+		if !EqualWord(args[i], "GET") || i+2 >= len(args) {
+			a = accessBoth
+		}
+	}
+	for i := range keys {
+		keys[i].Access = a
+	}
 }
 
 // bitOffset reads an argument as the place of a bit. width, if not 0, allows the form #n: n fields of that

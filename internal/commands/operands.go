@@ -45,6 +45,12 @@ func (c *Command) countedKeys(at int, a command.Access) *Command {
 	return c
 }
 
+// countedPairs is countedKeys for keys with a value behind each.
+func (c *Command) countedPairs(at int, a command.Access) *Command {
+	c.Keys = []command.KeySpec{{Find: command.FindCounted, First: at, Step: 2, Access: a}}
+	return c
+}
+
 // differs documents a deviation from Redis.
 func (c *Command) differs(text string) *Command {
 	c.Differs = text

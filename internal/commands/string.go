@@ -12,7 +12,8 @@ var stringCommands = []*Command{
 	stringFamily.command("GET", "1.0.0", 2, readFast, oneKey(accessGet), "GET key",
 		"O(1)", "Answers the string stored at a key.", get),
 	stringFamily.command("SET", "1.0.0", -3, writeGrow, oneKey(accessBoth|command.AccessVariable),
-		"SET key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | "+
+		"SET key value [NX | XX | IFEQ value | IFNE value | IFDEQ digest | IFDNE digest] [GET] "+
+			"[EX seconds | PX milliseconds | EXAT unix-time-seconds | "+
 			"PXAT unix-time-milliseconds | KEEPTTL]",
 		"O(1)", "Stores a string at a key, whatever was there before.", setString).accessBy(setAccess),
 	stringFamily.command("SETNX", "1.0.0", 3, writeGrowFast, oneKey(accessInsert), "SETNX key value",
@@ -43,6 +44,18 @@ var stringCommands = []*Command{
 	stringFamily.command("MSETNX", "1.0.1", -3, writeGrow, command.Range(1, -1, 2, accessInsert),
 		"MSETNX key value [key value ...]", "O(N) keys",
 		"Stores strings at several keys in one step if none of the keys exists.", mSetNX),
+	stringFamily.command("MSETEX", "8.4.0", -4, writeGrow, command.KeySpec{},
+		"MSETEX numkeys key value [key value ...] [NX | XX] [EX seconds | PX milliseconds | EXAT unix-time-seconds | "+
+			"PXAT unix-time-milliseconds | KEEPTTL]", "O(N) keys",
+		"Stores strings at several keys in one step, with one deadline, if none or all of the keys exist.",
+		mSetEx).countedPairs(1, accessStore),
+	stringFamily.command("DELEX", "8.4.0", -2, command.Write|command.Fast,
+		oneKey(command.AccessRW|command.AccessDelete|command.AccessVariable),
+		"DELEX key [IFEQ value | IFNE value | IFDEQ digest | IFDNE digest]",
+		"O(1); O(N) bytes of the string for IFDEQ and IFDNE", "Deletes a key if its string is, or is not, what is expected.",
+		delEx).accessBy(delExAccess),
+	stringFamily.command("DIGEST", "8.4.0", 2, readFast, oneKey(accessGet), "DIGEST key", "O(N) bytes of the string",
+		"Answers the XXH3 digest of a string, in 16 hexadecimal digits.", digestOf),
 	stringFamily.command("APPEND", "2.0.0", 3, writeGrowFast, oneKey(command.AccessRW|command.AccessInsert),
 		"APPEND key value", "O(N) bytes of the resulting string: the value is written anew.",
 		"Adds bytes to the end of a string, which begins empty if the key is missing.", appendTo),

@@ -11,6 +11,7 @@ import (
 // setOptions are those of SET and GETEX.
 type setOptions struct {
 	nx, xx, get, keepTTL, persist bool
+	cond                          valueCondition
 	form                          timeForm
 	time                          []byte
 }
@@ -21,10 +22,13 @@ func (c *Call) parseSetOptions(i int, forSet bool) (o setOptions, err error) {
 	for ; i < len(c.Args); i++ {
 		last := i+1 == len(c.Args)
 		switch {
-		case forSet && !o.xx && c.Is(i, "NX"):
+		case forSet && !o.xx && o.cond.kind == anyValue && c.Is(i, "NX"):
 			o.nx = true
-		case forSet && !o.nx && c.Is(i, "XX"):
+		case forSet && !o.nx && o.cond.kind == anyValue && c.Is(i, "XX"):
 			o.xx = true
+		case forSet && !last && !o.nx && !o.xx && o.cond.kind == anyValue && c.conditionAt(i) != anyValue:
+			o.cond = valueCondition{c.conditionAt(i), c.Args[i+1]}
+			i++
 		case forSet && c.Is(i, "GET"):
 			o.get = true
 		case forSet && o.form == noTime && c.Is(i, "KEEPTTL"):
@@ -52,11 +56,12 @@ func (c *Call) timeWordAt(i int) timeForm {
 	return noTime
 }
 
-// setAccess: SET with GET reads, too. As in Redis, the word counts wherever it stands behind the value.
+// setAccess: SET with GET or a condition on the value reads, too. As in Redis, the word counts wherever it stands
+// behind the value.
 func setAccess(args [][]byte, keys []command.KeyRef) {
 	a := accessStore
 	for _, arg := range args[min(3, len(args)):] {
-		if EqualWord(arg, "GET") {
+		if EqualWord(arg, "GET") || conditionOf(arg) != anyValue {
 			a = accessBoth
 		}
 	}
@@ -96,8 +101,12 @@ func setString(c *Call) error {
 		c.writeString(e.Found, e.Meta.Value)
 		c.notifyMiss(&e)
 	}
+	stored, err := o.wants(&e)
+	if err != nil {
+		return err
+	}
 	// What comes from the stream was done where it came from, whatever the condition finds here.
-	if !c.Tx.Applying() && (o.nx && e.Found || o.xx && !e.Found) {
+	if !c.Tx.Applying() && !stored {
 		if !o.get {
 			c.Out.Null()
 		}
@@ -106,16 +115,29 @@ func setString(c *Call) error {
 	if !o.get {
 		c.Out.OK()
 	}
+	return c.store(&e, value, deadline, &o)
+}
+
+// store is what SET does to a key whose conditions hold: it stores, logs and tells.
+func (c *Call) store(e *keyspace.Entry, value []byte, deadline int64, o *setOptions) error {
 	switch {
 	case deadline != 0:
-		c.effect(wordSet, key, value, wordPXAt, decimal(deadline))
+		c.effect(wordSet, e.User, value, wordPXAt, decimal(deadline))
 	case o.keepTTL:
 		deadline = e.Meta.Deadline
-		c.effect(wordSet, key, value, wordKeepTTL)
+		c.effect(wordSet, e.User, value, wordKeepTTL)
 	default:
-		c.effect(wordSet, key, value)
+		c.effect(wordSet, e.User, value)
 	}
-	return c.putUntil(&e, value, deadline, o.form != noTime)
+	return c.putUntil(e, value, deadline, o.form != noTime)
+}
+
+// wants reports whether the conditions of SET hold.
+func (o *setOptions) wants(e *keyspace.Entry) (bool, error) {
+	if o.nx && e.Found || o.xx && !e.Found {
+		return false, nil
+	}
+	return o.cond.holds(e)
 }
 
 // putUntil stores a string for a SET, and tells of the deadline if the command set one.

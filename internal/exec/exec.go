@@ -584,7 +584,7 @@ func (s *Session) invoke(cmd *commands.Command, args [][]byte) {
 }
 
 // invokeMarked runs a writing command; an error takes back what it changed since m. If it changed something
-// and logged nothing, it is logged as it was sent.
+// and logged nothing, it is logged as it was sent; if it logged several commands, replicas apply all or none.
 func (s *Session) invokeMarked(cmd *commands.Command, args [][]byte, m *keyspace.Mark, before int64) {
 	s.call.Reset()
 	s.call.Tx, s.call.Args, s.call.Cmd = s.r.tx, args, cmd
@@ -598,6 +598,9 @@ func (s *Session) invokeMarked(cmd *commands.Command, args [][]byte, m *keyspace
 	logged := int64(s.r.tx.EffectBytes()-bytes) > moreBytes-expiredBytes
 	if changed && !logged && s.call.Propagates() {
 		s.r.tx.Effect(args...)
+	}
+	if !s.multi.on { // EXEC frames all of its commands
+		s.r.tx.FrameFrom(m)
 	}
 }
 

@@ -1,9 +1,13 @@
 package exec
 
 import (
+	"bytes"
+	"slices"
 	"testing"
 
 	"haypile/internal/option"
+	"haypile/internal/replication"
+	"haypile/internal/replog"
 )
 
 // PFCOUNT reads, and stores what it computed where this node may write: on a primary it is logged, on a replica and
@@ -44,4 +48,43 @@ func TestReadThatStores(t *testing.T) {
 	logged(false, "EXEC", "[6]")
 	g.lead()
 	logged(true, "PFCOUNT k", "6")
+}
+
+// What one command logs is one unit of the stream, alone, in a pipeline and inside MULTI.
+func TestSeveralEffectsAreOneUnit(t *testing.T) {
+	g := newGate(t, gateOptions{})
+	c := g.client()
+	defer c.Close()
+	from := g.log.End()
+	c.batch("SET a 1", "MSETEX 2 b 2 c 3 KEEPTTL", "SET d 4")
+	c.want("OK", "MULTI")
+	c.want("QUEUED", "MSETEX 2 b 3 c 4 KEEPTTL")
+	c.want("QUEUED", "SET d 5")
+	c.want("[1 OK]", "EXEC")
+	var got []string
+	split := replication.NewSplitter(from, 0, 1<<20)
+	var batch replication.Batch
+	err := g.log.Replay(from, func(f replog.Frame) error {
+		if err := split.Write(f.Payload); err != nil {
+			return err
+		}
+		for {
+			ok, err := split.Next(&batch)
+			if err != nil || !ok {
+				return err
+			}
+			for _, u := range unitsOf(&batch) {
+				line := ""
+				for _, cmd := range u.Commands {
+					line += string(bytes.Join(cmd.Args, []byte(" "))) + ";"
+				}
+				got = append(got, line)
+			}
+		}
+	})
+	want := []string{"SET a 1;", "SET b 2 KEEPTTL;SET c 3 KEEPTTL;", "SET d 4;",
+		"SET b 3 KEEPTTL;SET c 4 KEEPTTL;SET d 5;"}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("units %q, want %q, %v", got, want, err)
+	}
 }

@@ -3,6 +3,7 @@ package keyspace
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"haypile/internal/encoding"
@@ -499,13 +500,27 @@ func (t *Txn) DropEffects(n int) {
 // Frame makes the effects so far one unit of the stream: MULTI around them if there is more than one
 // command, so that a replica applies all or none.
 func (t *Txn) Frame() {
-	if len(t.effects) == 0 || t.commands < 2 {
+	if t.commands > 1 {
+		t.frame(0)
+	}
+}
+
+// FrameFrom is Frame for what one command has logged since m. Keys that it found past their deadline do not count:
+// their deletion stands for itself.
+func (t *Txn) FrameFrom(m *Mark) {
+	if int64(t.commands-m.commands)-(t.expirations-m.expirations) > 1 {
+		t.frame(m.effects)
+	}
+}
+
+func (t *Txn) frame(from int) {
+	if len(t.effects) == from {
 		return
 	}
 	head := resp.AppendCommandStrings(nil, "MULTI")
-	t.effects = append(append(make([]byte, 0, len(t.effects)+64), head...), t.effects...)
+	t.effects = slices.Insert(t.effects, from, head...)
 	for i := range t.segs {
-		if i > 0 {
+		if t.segs[i].at > from {
 			t.segs[i].at += len(head)
 		}
 	}
