@@ -154,6 +154,17 @@ func (u *User) Allowed(spec *command.Spec, args [][]byte) Verdict {
 	return worst
 }
 
+// MayReadAll reports whether the user may make the call with every key that it could read.
+func (u *User) MayReadAll(spec *command.Spec, args [][]byte) bool {
+	return u.all || slices.ContainsFunc(u.selectors, func(s selector) bool {
+		return (s.allKeys || s.readsAll()) && s.allows(spec, args).OK()
+	})
+}
+
+func (s *selector) readsAll() bool {
+	return slices.ContainsFunc(s.keys, func(p keyPattern) bool { return p.access&mayRead != 0 && p.pattern == "*" })
+}
+
 func (s *selector) allows(spec *command.Spec, args [][]byte) Verdict {
 	if !spec.Flags.Has(command.NoAuth) && !s.has(spec.ID()) && !s.firstArgAllowed(spec, args) {
 		return Verdict{Denied: DeniedCommand}

@@ -141,6 +141,9 @@ type Spec struct {
 	Keys []KeySpec
 	// KeysFunc appends the keys of a call to dst where Keys cannot say it. args includes the command name.
 	KeysFunc func(dst []KeyRef, args [][]byte) ([]KeyRef, error)
+	// Beyond names the option with which a call touches keys that nothing in it names, "" if it does not. Such a call
+	// runs alone, and not through a proxy of several shards.
+	Beyond func(args [][]byte) (option string)
 	// AccessFunc corrects what AppendKeys says of the keys' access, where that depends on arguments.
 	AccessFunc func(args [][]byte, keys []KeyRef)
 	// Channels says which arguments are channels that access control has to allow.
@@ -176,6 +179,9 @@ func (s *Spec) ArityOK(n int) bool {
 	}
 	return n >= -s.Arity
 }
+
+// GoesBeyond reports whether the call touches keys that nothing in it names.
+func (s *Spec) GoesBeyond(args [][]byte) bool { return s.Beyond != nil && s.Beyond(args) != "" }
 
 // Categories are the ACL categories: those that follow from flags and group as Redis derives them
 // (setImplicitACLCategories), and Spec.ACL.

@@ -50,6 +50,7 @@ const (
 	FindRange   Find = iota // positions First..Last (negative: from the end) in steps of Step
 	FindCounted             // args[First] is the number of keys, which follow it in steps of Step
 	FindWord                // the keys follow the word Word: First is where the search begins
+	FindUnknown             // no description can tell; Spec.KeysFunc may
 )
 
 // KeySpec finds keys among the arguments. Positions count the command name as 0 (for a sub-command the

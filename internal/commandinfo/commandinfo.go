@@ -132,6 +132,17 @@ func appendKeySpec(w *resp.Writer, k command.KeySpec) {
 	for _, f := range flags {
 		w.SimpleString(f)
 	}
+	if k.Find == command.FindUnknown {
+		for _, part := range []string{"begin_search", "find_keys"} {
+			w.BulkString(part)
+			w.Map(2)
+			w.BulkString("type")
+			w.BulkString("unknown")
+			w.BulkString("spec")
+			w.Map(0)
+		}
+		return
+	}
 	w.BulkString("begin_search")
 	w.Map(2)
 	w.BulkString("type")

@@ -10,7 +10,7 @@ import (
 // not share statistics. NewTable must be called with them before they are run.
 func All() []*Command {
 	lists := [][]*Command{
-		stringCommands, genericCommands, expireCommands, hashCommands, listCommands, setCommands, zsetCommands, geoCommands,
+		stringCommands, genericCommands, sortCommands, expireCommands, hashCommands, listCommands, setCommands, zsetCommands, geoCommands,
 		streamCommands, bitmapCommands, hllCommands, connectionCommands,
 		{clientCommand, commandCommand}, transactionCommands, pubsubCommands, serverCommands,
 	}

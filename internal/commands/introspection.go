@@ -131,6 +131,17 @@ func writeKeySpec(w *resp.Writer, k *command.KeySpec) {
 	w.Map(3)
 	w.BulkString("flags")
 	statuses(w, k.Access.Names())
+	if k.Find == command.FindUnknown {
+		for _, part := range []string{"begin_search", "find_keys"} {
+			w.BulkString(part)
+			w.Map(2)
+			w.BulkString("type")
+			w.BulkString("unknown")
+			w.BulkString("spec")
+			w.Map(0)
+		}
+		return
+	}
 	w.BulkString("begin_search")
 	w.Map(2)
 	w.BulkString("type")

@@ -132,7 +132,7 @@ func (a *Applier) wants(u *Unit) (exclusive bool) {
 		if cmd == nil {
 			continue
 		}
-		if cmd.Flags&command.Exclusive != 0 {
+		if alone(cmd, args) {
 			return true
 		}
 		s.refs, _ = cmd.AppendKeys(s.refs[:0], args)

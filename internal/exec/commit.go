@@ -36,6 +36,12 @@ const (
 	keyedWrite = command.Write
 )
 
+// alone reports whether nothing else may run beside a call: it changes databases as a whole, or touches keys that it
+// does not name, so that their locks cannot be had.
+func alone(cmd *commands.Command, args [][]byte) bool {
+	return cmd.Flags&command.Exclusive != 0 || cmd.GoesBeyond(args)
+}
+
 func writes(cmd *commands.Command) bool {
 	return cmd.Flags&(command.Write|command.MayReplicate|command.Exclusive) != 0
 }

@@ -395,8 +395,10 @@ func (s *Session) target(cmd, sub *commands.Command) *commands.Command {
 // dispatch runs an admitted command by its kind.
 func (s *Session) dispatch(cmd *commands.Command, args [][]byte) {
 	switch f := cmd.Flags; {
-	case f&command.Exclusive != 0:
+	case alone(cmd, args) && writes(cmd):
 		s.runExclusive(cmd, args)
+	case alone(cmd, args):
+		s.readAlone(cmd, args)
 	case f&command.Write != 0, f&storingRead == storingRead:
 		s.runWrite(cmd, args)
 	case f&command.ReadOnly != 0:
@@ -449,6 +451,17 @@ func (s *Session) runRead(cmd *commands.Command, args [][]byte) {
 	s.x.latch.RUnlock()
 }
 
+// readAlone runs a reading command that touches keys which it does not name.
+func (s *Session) readAlone(cmd *commands.Command, args [][]byte) {
+	s.commitOpen()
+	s.x.latch.Lock()
+	t := s.r.txn()
+	t.Reset()
+	t.Begin(keyspace.ModeRead, s.Client.DB, s.timer.nowMillis())
+	s.invoke(cmd, args)
+	s.x.latch.Unlock()
+}
+
 // runWrite joins the command to the open transaction, or opens one.
 func (s *Session) runWrite(cmd *commands.Command, args [][]byte) {
 	r := s.r
@@ -489,7 +502,7 @@ func (s *Session) runWrite(cmd *commands.Command, args [][]byte) {
 	}
 }
 
-// runExclusive runs a command that changes databases as a whole.
+// runExclusive runs a writing command beside which nothing else may run; see alone.
 func (s *Session) runExclusive(cmd *commands.Command, args [][]byte) {
 	s.commitOpen()
 	if !s.enter(cmd, true) {

@@ -64,7 +64,7 @@ func (s *Session) enqueue(cmd *commands.Command, args [][]byte) {
 	}
 	m.queue = append(m.queue, queued{cmd, copied})
 	m.writes = m.writes || writes(cmd)
-	m.exclusive = m.exclusive || cmd.Flags&command.Exclusive != 0
+	m.exclusive = m.exclusive || alone(cmd, args)
 	s.Client.MultiLen = len(m.queue)
 	s.Out.SimpleString("QUEUED")
 }

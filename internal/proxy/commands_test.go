@@ -49,6 +49,10 @@ func TestSplitAndMerge(t *testing.T) {
 	c.want("MSET a 1 b", "-ERR wrong number of arguments for 'mset' command")
 	c.want("RPUSH list 1", "1")
 	c.want("MGET a list b", "[1 nil 2]")
+	c.want("SORT list", "[1]")
+	c.want("SORT list BY nosort", "[1]")
+	c.want("SORT list BY w_*", "-ERR BY option of SORT denied in cluster mode.")
+	c.want("SORT list GET w_*", "-ERR GET option of SORT denied in cluster mode.")
 	c.want("DEL a b none", "2")
 	if got := c.do("RANDOMKEY"); got == "nil" {
 		t.Error("RANDOMKEY found nothing")

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -52,6 +53,12 @@ func testTable(t testing.TB) *command.Table {
 		if c.name == "EVAL" {
 			s.Group = "scripting"
 		}
+	}
+	add("SORT", "generic", -2, read, command.RouteKeys, command.MergeNone, one).Beyond = func(args [][]byte) string {
+		if len(args) == 4 && bytes.HasSuffix(args[3], []byte("*")) {
+			return strings.ToUpper(string(args[2]))
+		}
+		return ""
 	}
 	add("MGET", "string", -2, read, command.RouteMultiShard, command.MergeKeyOrder, all)
 	add("MSET", "string", -3, write, command.RouteMultiShard, command.MergeAllSucceeded,

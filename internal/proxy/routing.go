@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"haypile/internal/command"
+	"haypile/internal/resp"
 	"haypile/internal/slot"
 	"haypile/internal/topology"
 )
@@ -62,6 +63,9 @@ func newRoutes(c *topology.Cluster, shardOf func(topology.ShardID) *shard) *rout
 // in which case the node says what is wrong with the arguments. keys is scratch space, returned for reuse.
 func (rt *routes) locate(spec *command.Spec, args [][]byte,
 	keys []command.KeyRef) (int, []command.KeyRef, error) {
+	if len(rt.shards) > 1 && spec.GoesBeyond(args) {
+		return none, keys[:0], errors.New(resp.SortInCluster(spec.Beyond(args)))
+	}
 	keys, err := spec.AppendKeys(keys[:0], args)
 	if err != nil || len(keys) == 0 {
 		return any_, keys, nil

@@ -176,6 +176,16 @@ func BadLongLat(longitude, latitude float64) string {
 	return "ERR invalid longitude,latitude pair " + strings.ToLower(strings.ReplaceAll(pair, "+", "")) // as C spells inf
 }
 
+// SortDenied refuses an option of SORT to a user who may not read every key.
+func SortDenied(option string) string {
+	return "ERR " + option + " option of SORT denied due to insufficient ACL permissions."
+}
+
+// SortInCluster refuses an option of SORT that may name keys of other shards.
+func SortInCluster(option string) string {
+	return "ERR " + option + " option of SORT denied in cluster mode."
+}
+
 // StoreWith refuses to store what a search was asked to answer; what names the command or its option.
 func StoreWith(what string) string {
 	return "ERR " + what + " is not compatible with WITHDIST, WITHHASH and WITHCOORD options"
