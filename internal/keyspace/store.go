@@ -68,6 +68,7 @@ type Store struct {
 	opt     Options
 	pending pending
 	points  points
+	forms   forms
 	batch   *storage.Batch
 }
 
@@ -84,6 +85,7 @@ func Open(engine *storage.Engine, opt Options) (*Store, error) {
 	s := &Store{engine: engine, cache: newRowCache(opt.CacheBytes), filter: newRowFilter(opt.CacheBytes / 4),
 		batch: engine.NewBatch(), opt: opt}
 	s.pending.mu.room.L = &s.pending.mu
+	s.forms.budget = opt.CacheBytes / formsShare
 	if s.Watching = opt.Watching; s.Watching == nil {
 		s.Watching = new(atomic.Int64)
 	}
@@ -254,6 +256,7 @@ func (s *Store) addCounts(t *Txn) {
 // Settle brings the hot cache up to date with an applied transaction. REQUIRES: the key locks under which
 // it was made.
 func (s *Store) Settle(t *Txn) {
+	s.settleForms(t)
 	for i := range t.rows.rows {
 		if r := &t.rows.rows[i]; r.point {
 			if !r.del && !r.known {
@@ -265,7 +268,16 @@ func (s *Store) Settle(t *Txn) {
 }
 
 // SetCacheBytes changes the budget of the hot cache.
-func (s *Store) SetCacheBytes(n int64) { s.cache.resize(n) }
+func (s *Store) SetCacheBytes(n int64) {
+	s.cache.resize(n)
+	s.forms.mu.Lock()
+	s.forms.budget = n / formsShare
+	s.forms.evictLocked()
+	s.forms.mu.Unlock()
+}
+
+// formsShare: forms may take one byte for so many of the hot cache, beside it.
+const formsShare = 4
 
 // CacheStats are hits, misses and bytes of the hot cache.
 func (s *Store) CacheStats() (hits, misses, bytes int64) {

@@ -42,6 +42,7 @@ type Txn struct {
 
 	mem     arena
 	rows    overlay
+	forms   []ownForm
 	effects []byte
 	segs    []segment
 	deltas  []delta
@@ -164,6 +165,8 @@ func (t *Txn) Size() int { return len(t.effects) + len(t.rows.rows)*64 }
 func (t *Txn) Reset() {
 	t.mem.reset()
 	t.rows.reset()
+	clear(t.forms)
+	t.forms = t.forms[:0]
 	if cap(t.effects) > 1<<20 {
 		t.effects = nil
 	}
@@ -202,6 +205,7 @@ func (t *Txn) Mark() Mark {
 
 // Rollback returns to m: the changes since are forgotten.
 func (t *Txn) Rollback(m *Mark) {
+	t.rollbackForms(m.undo)
 	t.rows.rollback(m.undo)
 	t.effects, t.segs, t.touched = t.effects[:m.effects], t.segs[:m.segs], t.touched[:m.touched]
 	t.events = t.events[:m.events]

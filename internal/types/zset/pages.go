@@ -1,6 +1,7 @@
 package zset
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -12,7 +13,7 @@ import (
 // on level 1 some entries, one in pageMean on average, are separators, chosen at random when they are inserted; a
 // page reaches from its separator to the next one, and its row holds the number of entries in it. On level 2 some
 // separators of level 1 are separators, and so on; each level has a first page, whose separator is the empty
-// order. A new entry costs one count per level, a rank some pageMean rows per level.
+// order. A new entry costs one count per level. The tree (tree.go) is what is kept of them in memory.
 //
 // The choice is local: a replica's pages differ from its primary's. Nothing but the time of a rank depends on it,
 // and nobody can contrive members that make it long.
@@ -20,7 +21,7 @@ const (
 	pageBits = 6
 	pageMean = 1 << pageBits
 	// pageFirst is the number of entries, and of separators of the highest level, from which on there is another
-	// level. Below it a walk is cheap.
+	// level.
 	pageFirst = 4 * pageMean
 	// maxLevels is more than entries can fill.
 	maxLevels = 10
@@ -55,196 +56,36 @@ type page struct {
 	count     uint64
 }
 
-// first is the first page of a level.
-func (z *ZSet) first(level int) (page, error) {
+// pages reads the pages of a level with separators of [from, to); a nil from is the first page, a nil to no end.
+func (z *ZSet) pages(level int, from, to []byte, f func(page) (more bool)) error {
 	tx, key, meta := z.Parts()
-	v, ok, err := tx.GetOrdered(key, meta, pageKey(level, nil))
-	if err != nil {
-		return page{}, err
-	}
-	if !ok {
-		return page{}, fmt.Errorf("a sorted set without the first page of level %d: %w", level, encoding.ErrCorrupt)
-	}
-	n, err := parseCount(v)
-	return page{count: n}, err
-}
-
-// lowest is where the separators of a level can begin.
-func (z *ZSet) lowest(level int) []byte {
-	if z.x.low != nil {
-		return pageKey(level, z.x.low)
-	}
-	return pageKey(level, []byte{0})
-}
-
-// floor is the page of a level that holds an order; with before set, the page of what is before it.
-func (z *ZSet) floor(level int, order []byte, before bool) (page, error) {
-	end := pageKey(level, order)
-	if !before {
-		end = append(end, 0)
-	}
-	p, found := page{}, false
-	tx, key, meta := z.Parts()
-	var bad error
-	if from := z.lowest(level); string(from) < string(end) {
-		err := tx.ScanOrderedBack(key, meta, from, end, func(k, v []byte) bool {
-			p.separator = append([]byte(nil), k[2:]...)
-			p.count, bad = parseCount(v)
-			found = true
-			return false
-		})
-		if err != nil || bad != nil {
-			return p, firstError(err, bad)
-		}
-	}
-	if found {
-		return p, nil
-	}
-	return z.first(level)
-}
-
-func firstError(err, bad error) error {
-	if err != nil {
-		return err
-	}
-	return bad
-}
-
-// insert counts an entry whose row has been stored.
-func (z *ZSet) insert(order []byte) error {
-	if z.bulk {
-		return nil
-	}
-	if z.x.levels == 0 {
-		if z.Len() < pageFirst {
-			return nil
-		}
-		return z.build()
-	}
-	height := randomHeight(z.x.levels)
-	if height == 0 {
-		return z.adjust(1, order, +1)
-	}
-	path, rank, err := z.descend(order)
-	if err != nil {
-		return err
-	}
-	for level := 1; level <= z.x.levels; level++ {
-		p := path[level]
-		if level > height {
-			z.putPage(level, p.separator, p.count+1)
-			continue
-		}
-		left := rank - p.before
-		z.putPage(level, p.separator, left)
-		z.putPage(level, order, p.count-left+1)
-	}
-	if height == z.x.levels {
-		return z.grow()
-	}
-	return nil
-}
-
-// adjust adds d to the pages of an order from a level on up.
-func (z *ZSet) adjust(level int, order []byte, d int64) error {
-	for ; level <= z.x.levels; level++ {
-		p, err := z.floor(level, order, false)
-		if err != nil {
-			return err
-		}
-		z.putPage(level, p.separator, p.count+uint64(d))
-	}
-	return nil
-}
-
-// remove counts an entry whose row has been removed.
-func (z *ZSet) remove(order []byte) error {
-	if z.bulk {
-		return nil
-	}
-	for level := 1; level <= z.x.levels; level++ {
-		p, err := z.floor(level, order, false)
-		if err != nil {
-			return err
-		}
-		if string(p.separator) != string(order) {
-			return z.adjust(level, order, -1) // it is no separator of the levels above either
-		}
-		prev, err := z.floor(level, order, true)
-		if err != nil {
-			return err
-		}
-		z.removePage(level, order)
-		z.putPage(level, prev.separator, prev.count+p.count-1)
-	}
-	return nil
-}
-
-// move counts an entry that has another order. Inside a page nothing changes.
-func (z *ZSet) move(was, order []byte) error {
-	if z.x.levels == 0 || z.bulk {
-		return nil
-	}
-	from, err := z.floor(1, was, false)
-	if err != nil {
-		return err
-	}
-	to, err := z.floor(1, order, false)
-	if err != nil {
-		return err
-	}
-	if string(from.separator) == string(to.separator) && string(from.separator) != string(was) {
-		return nil
-	}
-	if err := z.remove(was); err != nil {
-		return err
-	}
-	return z.insert(order)
-}
-
-// step is a page on the way to an order.
-type step struct {
-	page
-	before uint64 // entries before the page
-}
-
-// descend finds the page of an order on each level, and its rank: the number of entries before it.
-func (z *ZSet) descend(order []byte) (path [maxLevels + 1]step, rank uint64, err error) {
-	var at []byte
-	for level := z.x.levels; level >= 1; level-- {
-		s := step{before: rank}
-		err := z.pages(level, at, func(p page) bool {
-			if string(p.separator) > string(order) {
-				return false
-			}
-			s.before += s.count // the page before, if there is one
-			s.page = page{append([]byte(nil), p.separator...), p.count}
-			return true
-		})
-		if err != nil {
-			return path, 0, err
-		}
-		path[level], rank, at = s, s.before, s.separator
-	}
-	err = z.walk(Range{at, order}, false, func([]byte) bool { rank++; return true })
-	return path, rank, err
-}
-
-// pages visits the pages of a level from one on, until f says stop.
-func (z *ZSet) pages(level int, from []byte, f func(page) (more bool)) error {
+	start := pageKey(level, from)
 	if len(from) == 0 {
-		p, err := z.first(level)
-		if err != nil || !f(p) {
+		v, ok, err := tx.GetOrdered(key, meta, start)
+		if err == nil && !ok {
+			err = fmt.Errorf("a sorted set without the first page of level %d: %w", level, encoding.ErrCorrupt)
+		}
+		if err != nil {
 			return err
 		}
+		n, err := parseCount(v)
+		if err != nil || !f(page{count: n}) {
+			return err
+		}
+		// No separator is before the bound; what was is a tombstone.
+		if start = pageKey(level, []byte{0}); z.x.low != nil {
+			start = pageKey(level, z.x.low)
+		}
 	}
-	start := z.lowest(level)
-	if len(from) > 0 {
-		start = pageKey(level, from)
+	end := []byte{tableCount, byte(level) + 1}
+	if to != nil {
+		end = pageKey(level, to)
 	}
-	tx, key, meta := z.Parts()
+	if string(start) >= string(end) {
+		return nil
+	}
 	var bad error
-	err := tx.ScanOrdered(key, meta, start, []byte{tableCount, byte(level) + 1}, func(k, v []byte) bool {
+	err := tx.ScanOrdered(key, meta, start, end, func(k, v []byte) bool {
 		p := page{separator: k[2:]}
 		if p.count, bad = parseCount(v); bad != nil {
 			return false
@@ -254,13 +95,225 @@ func (z *ZSet) pages(level int, from []byte, f func(page) (more bool)) error {
 	return firstError(err, bad)
 }
 
+func firstError(err, bad error) error {
+	if err != nil {
+		return err
+	}
+	return bad
+}
+
+// insert counts an entry whose row has not been stored yet.
+func (z *ZSet) insert(order []byte) error {
+	if z.bulk {
+		return nil
+	}
+	height := randomHeight(z.x.levels)
+	if _, err := z.descend(z.form(), order, height > 0); err != nil {
+		return err
+	}
+	t := z.own()
+	p, err := z.descend(t, order, height > 0)
+	if err != nil {
+		return err
+	}
+	t.size.Add(int64(len(order)) + 4)
+	// right is the part of a page that is cut off at a new separator, left the number of entries of that page
+	// before it.
+	var right *node
+	left := uint64(0)
+	if p.leaf != nil {
+		at := p.leaf.find(order)
+		left = uint64(at)
+		if height > 0 {
+			right = p.leaf.splitLeaf(at)
+			right.insertEntry(0, order)
+		} else {
+			p.leaf.insertEntry(at, order)
+		}
+	}
+	for level := 1; level <= p.levels; level++ {
+		s := p.step[level]
+		count := s.n.counts[s.page] + 1
+		before := s.n.before(s.page)
+		if level > height {
+			s.n.counts[s.page] = count
+			z.putPage(level, s.separator(), count)
+			continue
+		}
+		s.n.counts[s.page] = left
+		z.putPage(level, s.separator(), left)
+		separator := append([]byte(nil), order...)
+		s.n.insertPage(s.page+1, separator, count-left, right)
+		z.putPage(level, separator, count-left)
+		t.size.Add(int64(len(order)) + pageOverhead)
+		if level < height {
+			right = s.n.splitBranch(s.page + 1)
+			t.size.Add(nodeOverhead)
+		}
+		left += before
+	}
+	if height > 0 && height == p.levels && len(p.step[height].n.counts) >= pageFirst {
+		return z.grow(p.step[height].n)
+	}
+	return nil
+}
+
+// remove counts an entry whose row has not been removed yet.
+func (z *ZSet) remove(order []byte) error {
+	if z.bulk {
+		return nil
+	}
+	if err := z.prepareRemove(z.form(), order); err != nil {
+		return err
+	}
+	t := z.own()
+	p, err := z.descend(t, order, false)
+	if err != nil {
+		return err
+	}
+	t.size.Add(-int64(len(order)) - 4)
+	if p.leaf != nil {
+		if at := p.leaf.find(order); at < len(p.leaf.ends) && string(p.leaf.order(at)) == string(order) {
+			p.leaf.removeEntry(at)
+		}
+	}
+	height := p.height(order)
+	for level := p.levels; level > height; level-- {
+		s := p.step[level]
+		s.n.counts[s.page]--
+		z.putPage(level, s.separator(), s.n.counts[s.page])
+	}
+	if height > 0 {
+		return z.merge(t, p.step[height].n, height, p.step[height].page)
+	}
+	return nil
+}
+
+// height is the number of levels on which an order is a separator.
+func (p *path) height(order []byte) (h int) {
+	for h < p.levels && string(p.step[h+1].separator()) == string(order) {
+		h++
+	}
+	return h
+}
+
+// prepareRemove reads what remove needs: the way to the order, and, if it is a separator, that to its predecessor.
+func (z *ZSet) prepareRemove(t *tree, order []byte) error {
+	p, err := z.descend(t, order, false)
+	if err != nil {
+		return err
+	}
+	h := p.height(order)
+	if h < 2 {
+		return nil
+	}
+	s := p.step[h]
+	_, err = z.lastBranch(t, s.n, h, s.page-1)
+	return err
+}
+
+// lastBranch reads the branches from a page on the given level down to its last page of level 1.
+func (z *ZSet) lastBranch(t *tree, n *node, level, page int) (*node, error) {
+	for ; level > 1; level-- {
+		child := n.children[page].Load()
+		if child == nil {
+			var end []byte
+			if page+1 < len(n.separators) {
+				end = n.separators[page+1]
+			}
+			loaded, err := z.load(level-1, n.separators[page], end)
+			if err != nil {
+				return nil, err
+			}
+			child = t.complete(&n.children[page], loaded)
+		}
+		n, page = child, len(child.separators)-1
+	}
+	return n, nil
+}
+
+// merge makes one of a page and the one before it, whose separator is no entry any more, on the level and those
+// below. One entry less is counted.
+func (z *ZSet) merge(t *tree, n *node, level, page int) error {
+	if page == 0 {
+		return fmt.Errorf("the first page of level %d has the separator %x: %w", level, n.separators[0], encoding.ErrCorrupt)
+	}
+	n.counts[page-1] += n.counts[page] - 1
+	z.putPage(level, n.separators[page-1], n.counts[page-1])
+	z.removePage(level, n.separators[page])
+	t.size.Add(-int64(len(n.separators[page])) - pageOverhead)
+	a, b := n.children[page-1].Load(), n.children[page].Load()
+	n.removePage(page)
+	if level == 1 {
+		// Half a page is of no use.
+		switch {
+		case a != nil && b != nil:
+			for i := range b.ends {
+				a.appendEntry(b.order(i))
+			}
+		case a != nil:
+			n.children[page-1].Store(nil)
+			t.size.Add(-a.size())
+		case b != nil:
+			t.size.Add(-b.size())
+		}
+		return nil
+	}
+	if a == nil || b == nil {
+		return fmt.Errorf("merging pages of level %d that were not read", level)
+	}
+	at := len(a.separators)
+	a.joinBranch(b)
+	return z.merge(t, a, level-1, at)
+}
+
+// move counts an entry that gets another order. Inside a page only its entries change.
+func (z *ZSet) move(was, order []byte) error {
+	if z.bulk {
+		return nil
+	}
+	t := z.form()
+	from, err := z.descend(t, was, false)
+	if err != nil {
+		return err
+	}
+	to, err := z.descend(t, order, false)
+	if err != nil {
+		return err
+	}
+	if from.levels > 0 && (from.step[1] != to.step[1] || from.height(was) > 0) {
+		if err := z.remove(was); err != nil {
+			return err
+		}
+		return z.insert(order)
+	}
+	t = z.own()
+	if from, err = z.descend(t, was, false); err != nil || from.leaf == nil {
+		return err
+	}
+	if at := from.leaf.find(was); at < len(from.leaf.ends) && string(from.leaf.order(at)) == string(was) {
+		from.leaf.removeEntry(at)
+	}
+	from.leaf.insertEntry(from.leaf.find(order), order)
+	t.size.Add(int64(len(order) - len(was)))
+	return nil
+}
+
 // rank is the number of entries before an order.
 func (z *ZSet) rank(order []byte) (uint64, error) {
-	if len(order) == 0 {
+	if len(order) == 0 || z.Len() == 0 {
 		return 0, nil
 	}
-	_, rank, err := z.descend(order)
-	return rank, err
+	if z.bulk {
+		n := uint64(0)
+		err := z.scan(Range{To: order}, false, func([]byte) bool { n++; return true })
+		return n, err
+	}
+	p, err := z.descend(z.form(), order, true)
+	if err != nil {
+		return 0, err
+	}
+	return p.rank + uint64(p.leaf.find(order)), nil
 }
 
 // Rank is the number of entries before an entry of the set.
@@ -270,11 +323,6 @@ func (z *ZSet) Rank(e Entry) (uint64, error) { return z.rank(appendOrder(nil, e.
 func (z *ZSet) Count(r Range) (uint64, error) {
 	if r.Empty() || z.Len() == 0 {
 		return 0, nil
-	}
-	if z.x.levels == 0 {
-		n := uint64(0)
-		err := z.walk(r, false, func([]byte) bool { n++; return true })
-		return n, err
 	}
 	from, err := z.rank(r.From)
 	if err != nil {
@@ -289,53 +337,46 @@ func (z *ZSet) Count(r Range) (uint64, error) {
 	return to - from, nil
 }
 
-// near is the number of entries that are walked over rather than looked up.
-const near = 2 * pageMean
-
 // From is the range that begins with the entry of a rank, which must be less than Len; backwards, the range that
 // ends with the entry that has this rank from the end.
 func (z *ZSet) From(rank uint64, back bool) (Range, error) {
 	if back {
-		order, err := z.find(z.Len()-1-rank, rank)
+		order, err := z.at(z.Len() - 1 - rank)
 		return Range{To: successor(order)}, err
 	}
-	order, err := z.find(rank, z.Len()-1-rank)
+	order, err := z.at(rank)
 	return Range{From: order}, err
 }
 
-// find is the order of the entry with a rank; left is how many are behind it.
-func (z *ZSet) find(rank, left uint64) (order []byte, err error) {
-	back := left < near && left < rank
-	if back {
-		rank = left
-	}
-	var at []byte
-	if !back && rank >= near {
-		for level := z.x.levels; level >= 1; level-- {
-			err := z.pages(level, at, func(p page) bool {
-				at = append([]byte(nil), p.separator...)
-				if rank < p.count {
-					return false
-				}
-				rank -= p.count
-				return true
-			})
+// at is the order of the entry with a rank.
+func (z *ZSet) at(rank uint64) ([]byte, error) {
+	t := z.form()
+	at, from, to := &t.root, []byte(nil), []byte(nil)
+	for level := z.x.levels; ; level-- {
+		n := at.Load()
+		if n == nil {
+			loaded, err := z.load(level, from, to)
 			if err != nil {
 				return nil, err
 			}
+			n = t.complete(at, loaded)
 		}
-	}
-	err = z.walk(Range{From: at}, back, func(o []byte) bool {
-		if rank == 0 {
-			order = append([]byte(nil), o...)
+		if level == 0 {
+			if rank >= uint64(len(n.ends)) {
+				return nil, fmt.Errorf("a page of a sorted set has fewer entries than it counts: %w", encoding.ErrCorrupt)
+			}
+			return bytes.Clone(n.order(int(rank))), nil
 		}
-		rank--
-		return order == nil
-	})
-	if err == nil && order == nil {
-		err = fmt.Errorf("a sorted set has fewer entries than it counts: %w", encoding.ErrCorrupt)
+		i := 0
+		for i < len(n.counts)-1 && rank >= n.counts[i] {
+			rank -= n.counts[i]
+			i++
+		}
+		if from = n.separators[i]; i+1 < len(n.separators) {
+			to = n.separators[i+1]
+		}
+		at = &n.children[i]
 	}
-	return order, err
 }
 
 // randomHeight is the number of levels on which a new entry is a separator.
@@ -346,42 +387,31 @@ func randomHeight(levels int) (height int) {
 	return height
 }
 
-// grow adds a level when the highest has become long.
-func (z *ZSet) grow() error {
+// grow adds a level when the highest, which is the root, has become long.
+func (z *ZSet) grow(root *node) error {
 	if z.x.levels == maxLevels {
 		return nil
 	}
-	top, n := z.x.levels, 0
-	if err := z.pages(top, nil, func(page) bool { n++; return n < pageFirst }); err != nil || n < pageFirst {
-		return err
-	}
-	b := builder{z: z, from: top + 1}
-	var rows []page
-	err := z.pages(top, nil, func(p page) bool {
-		rows = append(rows, page{append([]byte(nil), p.separator...), p.count})
-		return true
-	})
-	if err != nil {
-		return err
-	}
-	b.levels = top + 1
-	for i, p := range rows {
+	b := builder{z: z, from: z.x.levels + 1, levels: z.x.levels + 1}
+	for i, s := range root.separators {
 		if i > 0 && rand.N(pageMean) == 0 {
-			b.separate(p.separator, b.levels)
+			b.separate(s, b.levels)
 		}
-		b.add(p.count)
+		b.add(root.counts[i])
 	}
-	return b.finish()
+	b.finish()
+	z.dropTree()
+	return nil
 }
 
-// build makes all levels from the entries.
+// build makes all levels from the entries, whose rows have been stored.
 func (z *ZSet) build() error {
 	b := builder{z: z, from: 1, levels: 1}
 	for n := z.Len(); n >= pageFirst*pageMean; n /= pageMean {
 		b.levels++
 	}
 	first := true
-	err := z.walk(All, false, func(order []byte) bool {
+	err := z.scan(All, false, func(order []byte) bool {
 		if h := randomHeight(b.levels); h > 0 && !first {
 			b.separate(order, h)
 		}
@@ -392,7 +422,17 @@ func (z *ZSet) build() error {
 	if err != nil {
 		return err
 	}
-	return b.finish()
+	b.finish()
+	return nil
+}
+
+// removeLevels deletes the first pages, the only ones that an empty set still has, and forgets the tree.
+func (z *ZSet) removeLevels() {
+	for level := 1; level <= z.x.levels; level++ {
+		z.removePage(level, nil)
+	}
+	z.x = extra{}
+	z.dropTree()
 }
 
 // builder makes the pages of the levels from from to levels in one pass.
@@ -417,18 +457,9 @@ func (b *builder) separate(order []byte, level int) {
 	}
 }
 
-func (b *builder) finish() error {
+func (b *builder) finish() {
 	for l := b.from; l <= b.levels; l++ {
 		b.z.putPage(l, b.open[l].separator, b.open[l].count)
 	}
 	b.z.x.levels, b.z.changed = b.levels, true
-	return nil
-}
-
-// removeLevels deletes the first pages, the only ones that an empty set still has.
-func (z *ZSet) removeLevels() {
-	for level := 1; level <= z.x.levels; level++ {
-		z.removePage(level, nil)
-	}
-	z.x = extra{}
 }

@@ -80,6 +80,14 @@ func ParseScore(value []byte) (float64, error) {
 	return math.Float64frombits(binary.BigEndian.Uint64(value)), nil
 }
 
+// prepare gives a set that is new its collection, by whose id the tree is known.
+func (z *ZSet) prepare() {
+	tx, key, meta := z.Parts()
+	if meta.ID == 0 {
+		*meta = tx.NewCollection(key, encoding.ZSet)
+	}
+}
+
 // Score reads the score of a member.
 func (z *ZSet) Score(member []byte) (score float64, found bool, err error) {
 	v, found, err := z.Get(member)
@@ -95,21 +103,31 @@ func (z *ZSet) Put(member []byte, score float64, old float64, found bool) error 
 	if found && old == score {
 		return nil
 	}
+	order := appendOrder(nil, score, member)
+	if found {
+		was := appendOrder(nil, old, member)
+		if err := z.move(was, order); err != nil {
+			return err
+		}
+		z.removeScore(was)
+	} else {
+		z.prepare()
+		if err := z.insert(order); err != nil {
+			return err
+		}
+	}
+	z.putScore(order)
+	z.x.include(order)
+	z.changed = true
 	if _, err := z.Set(member, scoreValue(score)); err != nil {
 		return err
 	}
-	z.changed = true
-	order := appendOrder(nil, score, member)
-	if !found {
-		z.putScore(order)
-		z.x.include(order)
-		return z.insert(order)
+	if z.x.levels == 0 && !z.bulk && z.Len() >= pageFirst {
+		z.own()
+		z.dropTree()
+		return z.build()
 	}
-	was := appendOrder(nil, old, member)
-	z.removeScore(was)
-	z.putScore(order)
-	z.x.include(order)
-	return z.move(was, order)
+	return nil
 }
 
 // Remove deletes a member and reports whether there was one.
@@ -126,13 +144,13 @@ const tightenEvery = 32
 
 // drop deletes an entry.
 func (z *ZSet) drop(e Entry) error {
-	if _, err := z.Delete(e.Member); err != nil {
+	order := appendOrder(nil, e.Score, e.Member)
+	if err := z.remove(order); err != nil {
 		return err
 	}
-	z.changed = true
-	order := appendOrder(nil, e.Score, e.Member)
 	z.removeScore(order)
-	if err := z.remove(order); err != nil || z.Len() == 0 {
+	z.changed = true
+	if _, err := z.Delete(e.Member); err != nil || z.Len() == 0 {
 		return err
 	}
 	if rand.N(tightenEvery) == 0 {
@@ -178,7 +196,6 @@ func (z *ZSet) Save() error {
 	if z.Len() == 0 {
 		z.removeLevels()
 	}
-	z.bulk = false
 	_, _, meta := z.Parts()
 	meta.Extra = z.x.encode()
 	return z.Members.Save()
@@ -194,8 +211,8 @@ func (z *ZSet) removeScore(order []byte) {
 	tx.RemoveIndex(key, meta, append([]byte{tableScore}, order...))
 }
 
-// walk visits the rows of entries in a range, forwards or backwards, until f says stop.
-func (z *ZSet) walk(r Range, back bool, f func(order []byte) (more bool)) error {
+// scan visits the rows of entries in a range, forwards or backwards, until f says stop.
+func (z *ZSet) scan(r Range, back bool, f func(order []byte) (more bool)) error {
 	if z.Len() == 0 {
 		return nil
 	}
@@ -218,6 +235,90 @@ func (z *ZSet) walk(r Range, back bool, f func(order []byte) (more bool)) error 
 		return tx.ScanOrderedBack(key, meta, from, to, visit)
 	}
 	return tx.ScanOrdered(key, meta, from, to, visit)
+}
+
+// treeWalk is the number of pages that a walk reads into the tree; what is behind them is walked over by rows, so that
+// whoever reads all of a large set does not push everything else out of memory.
+const treeWalk = 16
+
+// walk visits the entries of a range, forwards or backwards, until f says stop: those in memory there.
+func (z *ZSet) walk(r Range, back bool, f func(order []byte) (more bool)) error {
+	if z.Len() == 0 || r.Empty() {
+		return nil
+	}
+	if z.bulk {
+		return z.scan(r, back, f)
+	}
+	t := z.form()
+	for read := 0; read < treeWalk; {
+		order := r.From
+		if back {
+			order = r.To
+		}
+		p, err := z.edge(t, order, back)
+		if err != nil {
+			return err
+		}
+		if p.leaf == nil {
+			if p.leaf, err = z.load(0, p.from(), p.end); err != nil {
+				return err
+			}
+			read++
+			if p.levels > 0 {
+				s := p.step[1]
+				p.leaf = t.complete(&s.n.children[s.page], p.leaf)
+			} else {
+				p.leaf = t.complete(&t.root, p.leaf)
+			}
+		}
+		if !p.leaf.visit(r, back, f) {
+			return nil
+		}
+		if back {
+			if r.To = p.from(); len(r.To) == 0 {
+				return nil
+			}
+		} else if r.From = p.end; r.From == nil {
+			return nil
+		}
+		if r.Empty() {
+			return nil
+		}
+	}
+	return z.scan(r, back, f)
+}
+
+// edge is the way to the first page of a walk from an order on, or, backwards, to the last page before one.
+func (z *ZSet) edge(t *tree, order []byte, back bool) (path, error) {
+	if !back {
+		return z.descend(t, order, false)
+	}
+	return z.descendBefore(t, order)
+}
+
+// visit visits the entries of a leaf that are in a range; it returns whether f wants more.
+func (n *node) visit(r Range, back bool, f func(order []byte) bool) bool {
+	from, to := 0, len(n.ends)
+	if len(r.From) > 0 {
+		from = n.find(r.From)
+	}
+	if r.To != nil {
+		to = n.find(r.To)
+	}
+	if back {
+		for i := to - 1; i >= from; i-- {
+			if !f(n.order(i)) {
+				return false
+			}
+		}
+		return true
+	}
+	for i := from; i < to; i++ {
+		if !f(n.order(i)) {
+			return false
+		}
+	}
+	return true
 }
 
 // Walk visits the entries of a range in ascending order, or descending, until f says stop.

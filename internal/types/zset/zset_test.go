@@ -3,10 +3,12 @@ package zset
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 
 	"haypile/internal/keyspace"
@@ -296,7 +298,44 @@ func check(t *testing.T, rng *rand.Rand, z *ZSet, m model) error {
 			same(t, "from a rank", got, want[:min(10, len(want))])
 		}
 	}
-	return checkPages(z, m)
+	return errors.Join(checkPages(z, m), checkTree(z))
+}
+
+// checkTree: what is in memory is what the rows say.
+func checkTree(z *ZSet) error {
+	if z.Len() == 0 {
+		return nil
+	}
+	var inspect func(n *node, level int, from, to []byte) error
+	inspect = func(n *node, level int, from, to []byte) error {
+		if n == nil {
+			return nil
+		}
+		want, err := z.load(level, from, to)
+		if err != nil {
+			return err
+		}
+		if n.leaf != want.leaf || !slices.Equal(n.ends, want.ends) || !bytes.Equal(n.buf, want.buf) ||
+			!slices.Equal(n.counts, want.counts) || !slices.EqualFunc(n.separators, want.separators, bytes.Equal) ||
+			len(n.children) != len(n.separators) {
+			return fmt.Errorf("level %d from %x to %x: %+v in memory, %+v in rows", level, from, to, n, want)
+		}
+		for i := range n.children {
+			end := to
+			if i+1 < len(n.separators) {
+				end = n.separators[i+1]
+			}
+			if err := inspect(n.children[i].Load(), level-1, n.separators[i], end); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	t := z.form()
+	if t.size.Load() < 0 {
+		return fmt.Errorf("a tree of %d bytes", t.size.Load())
+	}
+	return inspect(t.root.Load(), z.x.levels, nil, nil)
 }
 
 // checkPages: every level counts every entry once, and each separator is an entry and one of the level below.
@@ -304,13 +343,13 @@ func checkPages(z *ZSet, m model) error {
 	for level := 1; level <= z.x.levels; level++ {
 		at, below := 0, map[string]bool{}
 		if level > 1 {
-			err := z.pages(level-1, nil, func(p page) bool { below[string(p.separator)] = true; return true })
+			err := z.pages(level-1, nil, nil, func(p page) bool { below[string(p.separator)] = true; return true })
 			if err != nil {
 				return err
 			}
 		}
 		var bad error
-		err := z.pages(level, nil, func(p page) bool {
+		err := z.pages(level, nil, nil, func(p page) bool {
 			if len(p.separator) > 0 && (at >= len(m) ||
 				string(appendOrder(nil, m[at].Score, m[at].Member)) != string(p.separator)) {
 				bad = fmt.Errorf("level %d: separator %x does not stand at %d", level, p.separator, at)
@@ -435,4 +474,111 @@ func TestFormat(t *testing.T) {
 			t.Errorf("%v becomes %v", s, got)
 		}
 	}
+}
+
+// TestRolledBack: what a transaction takes back is not in the tree either.
+func TestRolledBack(t *testing.T) {
+	b := newBench(t)
+	rng := rand.New(rand.NewPCG(3, 3))
+	var m model
+	fill := func(z *ZSet, n int) error {
+		for range n {
+			if err := change(t, rng, z, &m, 2000, true); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for range 12 {
+		b.run(func(_ *keyspace.Txn, z *ZSet) error { return fill(z, 120) })
+		kept := slices.Clone(m)
+		b.run(func(tx *keyspace.Txn, z *ZSet) error {
+			mark := tx.Mark()
+			if err := fill(z, 50); err != nil {
+				return err
+			}
+			if err := z.Save(); err != nil {
+				return err
+			}
+			tx.Rollback(&mark)
+			m = slices.Clone(kept)
+			var err error
+			if *z, err = Open(tx, []byte("z")); err != nil {
+				return err
+			}
+			if err := check(t, rng, z, m); err != nil {
+				return err
+			}
+			return fill(z, 30)
+		})
+		// A transaction that is given up leaves nothing.
+		kept = slices.Clone(m)
+		tx := b.store.NewTxn()
+		tx.Begin(keyspace.ModeWrite, 0, 1000)
+		z, err := Open(tx, []byte("z"))
+		if err == nil {
+			err = fill(&z, 50)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		tx.Done()
+		m = kept
+		b.run(func(_ *keyspace.Txn, z *ZSet) error { return check(t, rng, z, m) })
+	}
+}
+
+// TestReadersShareTheTree: readers of one key run at the same time, and complete the tree together.
+func TestReadersShareTheTree(t *testing.T) {
+	b := newBench(t)
+	const n = 5000
+	b.run(func(_ *keyspace.Txn, z *ZSet) error {
+		for i := range n {
+			if err := z.Put(fmt.Appendf(nil, "m%05d", i), float64(i), 0, false); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	b.close()
+	b.open()
+	var wg sync.WaitGroup
+	for seed := range uint64(4) {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(seed, 1))
+			tx := b.store.NewTxn()
+			defer tx.Done()
+			tx.Begin(keyspace.ModeRead, 0, 1000)
+			for range 500 {
+				z, err := Open(tx, []byte("z"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				i := rng.IntN(n)
+				e := Entry{fmt.Appendf(nil, "m%05d", i), float64(i)}
+				if rank, err := z.Rank(e); err != nil || int(rank) != i {
+					t.Errorf("rank of %d is %d: %v", i, rank, err)
+				}
+				back := rng.IntN(2) == 0
+				r, err := z.From(uint64(i), back)
+				want := i
+				if back {
+					want = n - 1 - i
+				}
+				if err == nil {
+					err = z.Walk(r, back, func(e Entry) bool {
+						if int(e.Score) != want {
+							t.Errorf("%v, want %d", e, want)
+						}
+						return false
+					})
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -1,0 +1,305 @@
+package zset
+
+import (
+	"bytes"
+	"slices"
+	"sort"
+	"sync/atomic"
+
+	"haypile/internal/keyspace"
+)
+
+// tree is the form of a sorted set in memory (see keyspace.Form): its pages, and the entries of some of them. It
+// is a search tree over the pages of all levels; below a page of level 1 stand the page's entries. What is not
+// there yet is read when it is needed. Readers share the tree and complete it; only who owns it changes what it
+// has.
+type tree struct {
+	root atomic.Pointer[node]
+	size atomic.Int64
+}
+
+// Size implements keyspace.Form.
+func (t *tree) Size() int64 { return t.size.Load() }
+
+// node is a leaf or a branch.
+type node struct {
+	// A branch has the pages of one level that stand in one page of the level above, or, as the root, all of the
+	// highest level: their separators, counts, and what is in them, nil if that was not read.
+	separators [][]byte
+	counts     []uint64
+	children   []atomic.Pointer[node]
+
+	// A leaf has the orders of the entries of a page: entry i ends at ends[i].
+	buf  []byte
+	ends []uint32
+	leaf bool
+}
+
+// nodeOverhead and pageOverhead are the memory that a node and a page in it take beside their bytes.
+const (
+	nodeOverhead = 150
+	pageOverhead = 48
+)
+
+func (n *node) size() int64 {
+	size := nodeOverhead + len(n.buf) + 4*len(n.ends)
+	for _, s := range n.separators {
+		size += len(s) + pageOverhead
+	}
+	return int64(size)
+}
+
+// page is the number of the page of a branch that holds an order.
+func (n *node) page(order []byte) int {
+	return sort.Search(len(n.separators)-1, func(i int) bool { return bytes.Compare(n.separators[i+1], order) > 0 })
+}
+
+// before is the number of entries in the pages of a branch before one.
+func (n *node) before(page int) (entries uint64) {
+	for _, c := range n.counts[:page] {
+		entries += c
+	}
+	return entries
+}
+
+// insertPage puts a page into a branch.
+func (n *node) insertPage(at int, separator []byte, count uint64, child *node) {
+	n.separators = slices.Insert(n.separators, at, separator)
+	n.counts = slices.Insert(n.counts, at, count)
+	moved := make([]atomic.Pointer[node], len(n.children)+1, len(n.children)+1+len(n.children)/4)
+	if cap(n.children) > len(n.children) {
+		moved = n.children[:len(n.children)+1]
+	} else {
+		for i := range at {
+			moved[i].Store(n.children[i].Load())
+		}
+	}
+	for i := len(n.children); i > at; i-- {
+		moved[i].Store(n.children[i-1].Load())
+	}
+	moved[at].Store(child)
+	n.children = moved
+}
+
+// removePage takes a page out of a branch.
+func (n *node) removePage(at int) {
+	n.separators = slices.Delete(n.separators, at, at+1)
+	n.counts = slices.Delete(n.counts, at, at+1)
+	for i := at; i < len(n.children)-1; i++ {
+		n.children[i].Store(n.children[i+1].Load())
+	}
+	n.children[len(n.children)-1].Store(nil)
+	n.children = n.children[:len(n.children)-1]
+}
+
+// splitBranch moves the pages from one on into a new branch.
+func (n *node) splitBranch(at int) *node {
+	right := &node{separators: slices.Clone(n.separators[at:]), counts: slices.Clone(n.counts[at:]),
+		children: make([]atomic.Pointer[node], len(n.children)-at)}
+	for i := range right.children {
+		right.children[i].Store(n.children[at+i].Load())
+		n.children[at+i].Store(nil)
+	}
+	clear(n.separators[at:])
+	n.separators, n.counts, n.children = n.separators[:at], n.counts[:at], n.children[:at]
+	return right
+}
+
+// joinBranch appends the pages of another branch.
+func (n *node) joinBranch(o *node) {
+	for i := range o.separators {
+		n.insertPage(len(n.separators), o.separators[i], o.counts[i], o.children[i].Load())
+	}
+}
+
+// order is that of entry i of a leaf.
+func (n *node) order(i int) []byte {
+	return n.buf[n.start(i):n.ends[i]:n.ends[i]]
+}
+
+func (n *node) start(i int) uint32 {
+	if i == 0 {
+		return 0
+	}
+	return n.ends[i-1]
+}
+
+// find is the number of entries of a leaf before an order.
+func (n *node) find(order []byte) int {
+	return sort.Search(len(n.ends), func(i int) bool { return bytes.Compare(n.order(i), order) >= 0 })
+}
+
+// appendEntry puts an entry behind all of a leaf.
+func (n *node) appendEntry(order []byte) {
+	n.buf = append(n.buf, order...)
+	n.ends = append(n.ends, uint32(len(n.buf)))
+}
+
+// insertEntry puts an entry into a leaf.
+func (n *node) insertEntry(at int, order []byte) {
+	start := n.start(at)
+	n.buf = slices.Insert(n.buf, int(start), order...)
+	n.ends = slices.Insert(n.ends, at, start)
+	for i := at; i < len(n.ends); i++ {
+		n.ends[i] += uint32(len(order))
+	}
+}
+
+// removeEntry takes entry at out of a leaf.
+func (n *node) removeEntry(at int) {
+	start, end := n.start(at), n.ends[at]
+	n.buf = slices.Delete(n.buf, int(start), int(end))
+	n.ends = slices.Delete(n.ends, at, at+1)
+	for i := at; i < len(n.ends); i++ {
+		n.ends[i] -= end - start
+	}
+}
+
+// splitLeaf moves the entries from one on into a new leaf.
+func (n *node) splitLeaf(at int) *node {
+	right := &node{leaf: true}
+	for i := at; i < len(n.ends); i++ {
+		right.appendEntry(n.order(i))
+	}
+	n.buf, n.ends = n.buf[:n.start(at)], n.ends[:at]
+	return right
+}
+
+// step is a branch on the way to an order, and the page there.
+type step struct {
+	n    *node
+	page int
+}
+
+// separator is that of the page.
+func (s step) separator() []byte { return s.n.separators[s.page] }
+
+// path is the way to an order: path[l] is the step on level l.
+type path struct {
+	levels int
+	step   [maxLevels + 1]step
+	// rank is the number of entries before the page of level 1.
+	rank uint64
+	// end is where that page ends; nil if it is the last.
+	end  []byte
+	leaf *node // nil if it was not read
+}
+
+// from is where the page of level 1 begins; nil for the first, or if there are no pages.
+func (p *path) from() []byte {
+	if p.levels == 0 {
+		return nil
+	}
+	return p.step[1].separator()
+}
+
+// form is the tree to read.
+func (z *ZSet) form() *tree {
+	tx, _, meta := z.Parts()
+	return tx.Form(meta.ID, z.newTree).(*tree)
+}
+
+// own is the tree to change. What a change needs of it must have been read before: a form that was taken and not
+// changed is lost.
+func (z *ZSet) own() *tree {
+	tx, _, meta := z.Parts()
+	return tx.OwnForm(meta.ID, z.newTree).(*tree)
+}
+
+// newTree has nothing, except where there is nothing.
+func (z *ZSet) newTree() keyspace.Form {
+	t := &tree{}
+	if z.Len() == 0 && z.x.levels == 0 {
+		t.root.Store(&node{leaf: true})
+	}
+	return t
+}
+
+// dropTree forgets the tree after a change of the rows that it did not see. REQUIRES: own was called.
+func (z *ZSet) dropTree() {
+	tx, _, meta := z.Parts()
+	tx.DropForm(meta.ID)
+}
+
+// complete puts a node that was read where it belongs, unless somebody else did.
+func (t *tree) complete(at *atomic.Pointer[node], n *node) *node {
+	if at.CompareAndSwap(nil, n) {
+		t.size.Add(n.size())
+		return n
+	}
+	return at.Load()
+}
+
+// descend finds the way to an order, and reads what is missing of it: the entries only with leaf set.
+func (z *ZSet) descend(t *tree, order []byte, leaf bool) (p path, err error) {
+	p.levels = z.x.levels
+	at, from := &t.root, []byte(nil)
+	for level := p.levels; ; level-- {
+		n := at.Load()
+		if n == nil {
+			if level == 0 && !leaf {
+				return p, nil
+			}
+			if n, err = z.load(level, from, p.end); err != nil {
+				return p, err
+			}
+			n = t.complete(at, n)
+		}
+		if level == 0 {
+			p.leaf = n
+			return p, nil
+		}
+		i := n.page(order)
+		p.step[level] = step{n, i}
+		p.rank += n.before(i)
+		if i+1 < len(n.separators) {
+			p.end = n.separators[i+1]
+		}
+		at, from = &n.children[i], n.separators[i]
+	}
+}
+
+// descendBefore finds the way to the last page that begins before an order; nil is the end.
+func (z *ZSet) descendBefore(t *tree, order []byte) (p path, err error) {
+	p.levels = z.x.levels
+	at, from := &t.root, []byte(nil)
+	for level := p.levels; level > 0; level-- {
+		n := at.Load()
+		if n == nil {
+			if n, err = z.load(level, from, p.end); err != nil {
+				return p, err
+			}
+			n = t.complete(at, n)
+		}
+		i := len(n.separators) - 1
+		if order != nil {
+			if i = n.page(order); i > 0 && bytes.Equal(n.separators[i], order) {
+				i--
+			}
+		}
+		p.step[level] = step{n, i}
+		if i+1 < len(n.separators) {
+			p.end = n.separators[i+1]
+		}
+		at, from = &n.children[i], n.separators[i]
+	}
+	p.leaf = at.Load()
+	return p, nil
+}
+
+// load reads what is in [from, to): the pages of a level, or, on level 0, the entries.
+func (z *ZSet) load(level int, from, to []byte) (*node, error) {
+	if level == 0 {
+		n := &node{leaf: true}
+		err := z.scan(Range{from, to}, false, func(order []byte) bool { n.appendEntry(order); return true })
+		return n, err
+	}
+	n := &node{}
+	err := z.pages(level, from, to, func(p page) bool {
+		n.separators = append(n.separators, bytes.Clone(p.separator))
+		n.counts = append(n.counts, p.count)
+		return true
+	})
+	n.children = make([]atomic.Pointer[node], len(n.separators))
+	return n, err
+}
