@@ -436,7 +436,7 @@ func xSetID(c *Call) error {
 	if !s.Exists() {
 		return Error(resp.ErrNoSuchKey)
 	}
-	if id.Less(s.MaxDeleted) {
+	if id.Less(s.MaxDeleted) && !c.Tx.Applying() {
 		return Error(resp.ErrStreamSetDeleted)
 	}
 	if s.Len() > 0 {

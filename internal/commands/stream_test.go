@@ -256,3 +256,23 @@ func TestStreamDumpsAgainstRedis(t *testing.T) {
 }
 
 func pickOne(rng *rand.Rand, words ...string) string { return words[rng.IntN(len(words))] }
+
+// TestStreamsAreHot: adding to a stream asks the engine for nothing, so that an event loop can run it, as long as
+// nothing is to be trimmed.
+func TestStreamsAreHot(t *testing.T) {
+	g := newGate(t)
+	for i := range 150 {
+		g.do("XADD", "s", fmt.Sprint(i+1), "f", "v")
+	}
+	g.tx.HotOnly(true)
+	g.want("$5 151-0", "XADD", "s", "151", "f", "v")
+	g.want("$5 152-0", "XADD", "s", "MAXLEN", "~", "100", "152", "f", "v")
+	g.want("$5 153-0", "XADD", "s", "MINID", "1", "153", "f", "v")
+	g.want(":0", "XTRIM", "s", "MAXLEN", "153")
+	g.want(":153", "XLEN", "s")
+	g.want("*-1", "XREAD", "STREAMS", "s", "$")
+	g.want("+OK", "XGROUP", "CREATE", "s", "g", "$")
+	g.want("*-1", "XREADGROUP", "GROUP", "g", "c", "STREAMS", "s", ">")
+	g.want(":0", "XACK", "s", "g", "1-0", "2-0")
+	g.want(":1", "DEL", "s")
+}

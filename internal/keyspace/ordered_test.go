@@ -74,6 +74,10 @@ func compareOrdered(t *testing.T, rng *rand.Rand, tx *Txn, e *Entry, m *encoding
 		if rng.IntN(3) == 0 {
 			to = nil
 		}
+		v, found, err := tx.GetIndex(e, m, from)
+		if want, ok := model[string(from)]; err != nil || found != ok || found && string(v) != want {
+			t.Fatalf("%x: %x, found %v, %v; want %x", from, v, found, err, want)
+		}
 		most := rng.IntN(30)
 		var want []string
 		for k, v := range model {

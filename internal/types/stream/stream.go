@@ -222,8 +222,8 @@ type Trimming struct {
 	Limit  uint64
 }
 
-// Trim removes entries from the front and returns how many. It walks over those that it removes and one more; if there
-// are none to remove it reads nothing.
+// Trim removes entries from the front and returns how many. It walks over those that it removes and one more, or over
+// those that stay if they are far fewer; if there are none to remove it reads nothing.
 func (s *Stream) Trim(t Trimming) (removed uint64, err error) {
 	if s.meta.Count == 0 || t.ByID && !s.First.Less(t.MinID) || !t.ByID && s.meta.Count <= t.MaxLen {
 		return 0, nil
@@ -249,6 +249,14 @@ func (s *Stream) Trim(t Trimming) (removed uint64, err error) {
 			return 0, nil
 		}
 	}
+	stay, few, err := s.fewStay(t, most)
+	if err != nil {
+		return 0, err
+	}
+	if few {
+		removed = s.meta.Count - stay
+		return removed, s.keepLast(stay)
+	}
 	first := ID{}
 	err = s.Range(s.First, Max, func(id ID, _ Fields) bool {
 		if removed == most || t.ByID && !id.Less(t.MinID) {
@@ -262,6 +270,49 @@ func (s *Stream) Trim(t Trimming) (removed uint64, err error) {
 	s.meta.Count -= removed
 	s.First, s.changed = first, true
 	return removed, err
+}
+
+// Where at least dropMin entries go and at most one of keepShare stays, those that stay are copied and the others
+// dropped with their collection, in the background. Groups have rows in the collection too, so there must be none.
+const (
+	dropMin   = 4096
+	keepShare = 8
+)
+
+// fewStay reports whether trimming is done so, and how many entries stay. most are the entries that go; by ID, if
+// trimming is exact, they are not known yet, and it is the length.
+func (s *Stream) fewStay(t Trimming, most uint64) (stay uint64, few bool, err error) {
+	limit := s.meta.Count / keepShare
+	if s.Groups > 0 || most < dropMin || !s.key.Found || s.key.Meta.ID != s.meta.ID {
+		return 0, false, nil
+	}
+	if stay = s.meta.Count - most; t.ByID && !t.Approx {
+		err = s.RangeBack(t.MinID, Max, func(ID, Fields) bool {
+			stay++
+			return stay <= limit
+		})
+	}
+	return stay, stay <= limit, err
+}
+
+// keepLast moves the last n entries to a collection of their own, and lets go of the others.
+func (s *Stream) keepLast(n uint64) error {
+	meta := s.tx.NewCollection(&s.key, encoding.Stream)
+	meta.Deadline, meta.Count = s.meta.Deadline, n
+	first := ID{}
+	var err error
+	if n > 0 {
+		left := n
+		err = s.RangeBack(ID{}, Max, func(id ID, f Fields) bool {
+			row := append(appendUvarints([]byte{format}, f.n), f.b...)
+			s.tx.PutIndex(&s.key, &meta, entryKey(id), row)
+			first = id
+			left--
+			return left > 0
+		})
+	}
+	s.meta, s.First, s.changed = meta, first, true
+	return err
 }
 
 // countBefore counts the entries before an ID, up to a number.

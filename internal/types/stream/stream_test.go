@@ -269,3 +269,52 @@ func BenchmarkTrimmedFront(b *testing.B) {
 		}
 	}
 }
+
+// TestTrimMost: where most of a long stream goes, what stays is the same as if entries were removed one by one, and so
+// are the deadline and what is counted; the others go with their collection.
+func TestTrimMost(t *testing.T) {
+	const n = 6000
+	for _, c := range []struct {
+		name    string
+		trim    Trimming
+		stay    int
+		dropped bool
+	}{
+		{"length", Trimming{MaxLen: 10}, 10, true}, {"id", Trimming{ByID: true, MinID: ID{n - 9, 0}}, 10, true},
+		{"all", Trimming{}, 0, true}, {"all by id", Trimming{ByID: true, MinID: Max}, 0, true},
+		{"nodes", Trimming{MaxLen: 10, Approx: true}, 100, true},
+		{"nodes by id", Trimming{ByID: true, MinID: ID{n - 9, 0}, Approx: true}, 100, true},
+		{"a limit", Trimming{MaxLen: 10, Approx: true, Limit: 5000}, 1000, false},
+		{"many stay", Trimming{MaxLen: 1000}, 1000, false},
+		{"many stay by id", Trimming{ByID: true, MinID: ID{n - 999, 0}}, 1000, false},
+	} {
+		tx := newTxn(t)
+		s := open(t, tx)
+		var model []ID
+		for i := range uint64(n) {
+			s.Add(ID{i + 1, 0}, [][]byte{[]byte("f"), ID{i + 1, 0}.Append(nil)})
+			model = append(model, ID{i + 1, 0})
+		}
+		s.meta.Deadline = 1 << 50
+		if err := s.Save(); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, tx)
+		was := s.meta.ID
+		removed, err := s.Trim(c.trim)
+		if err == nil {
+			err = s.Save()
+		}
+		if err != nil || removed != uint64(n-c.stay) {
+			t.Fatalf("%s: removed %d, %v", c.name, removed, err)
+		}
+		s = open(t, tx)
+		if dropped := s.meta.ID != was; dropped != c.dropped || s.meta.Deadline != 1<<50 || s.Added != n {
+			t.Errorf("%s: dropped %v, deadline %d, added %d", c.name, dropped, s.meta.Deadline, s.Added)
+		}
+		checkEntries(t, rand.New(rand.NewPCG(1, 1)), s, model[n-c.stay:], ID{n, 0})
+		if s.Len() != uint64(c.stay) {
+			t.Errorf("%s: %d entries, want %d", c.name, s.Len(), c.stay)
+		}
+	}
+}
