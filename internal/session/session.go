@@ -72,7 +72,8 @@ type Conn struct {
 	authenticated bool
 	detached      bool
 	killed        atomic.Bool
-	deadline      sync.Mutex // over killed, the socket's deadlines and, for others, sock
+	deadline      sync.Mutex // over killed, given, the socket's deadlines and, for others, sock
+	given         net.Conn   // what Detach gave away: Kill closes it
 	proto         atomic.Int32
 	// pushing is set once messages may come that are no replies; then all output goes through the writer.
 	pushing atomic.Bool
@@ -328,12 +329,17 @@ func (k *Conn) FlushReplies() error {
 	return err
 }
 
-// Kill closes the connection; any goroutine. A command that runs is not interrupted unless it waits.
+// Kill closes the connection; any goroutine. A command that runs is not interrupted unless it waits. The socket
+// of a connection that was taken over, by a replica's feed, is closed.
 func (k *Conn) Kill() {
 	k.deadline.Lock()
 	defer k.deadline.Unlock()
 	k.killed.Store(true)
 	k.cancel()
+	if k.given != nil {
+		_ = k.given.Close()
+		return
+	}
 	if k.sock != nil {
 		k.sock.shutdown()
 		return
@@ -367,5 +373,11 @@ func (k *Conn) Detach() commands.Detached {
 			_ = nc.Close()
 		}
 	}
+	k.deadline.Lock()
+	k.given = nc
+	if k.killed.Load() {
+		_ = nc.Close()
+	}
+	k.deadline.Unlock()
 	return commands.Detached{Conn: nc, Unread: k.in.Unread()}
 }
