@@ -332,13 +332,16 @@ func (x *Executor) monitor(s *Session, cmd *commands.Command, args [][]byte) {
 	}
 }
 
-// redact hides passwords: all arguments of AUTH, the two behind the word AUTH of HELLO, and who the users are.
+// redact hides passwords: all arguments of AUTH, the two behind the word AUTH of HELLO, who the users are, and
+// options that hold secrets.
 func redact(cmd *commands.Command, args [][]byte) [][]byte {
 	from, to := 1, len(args)
 	switch cmd.FullName() {
 	case "auth":
 	case "acl|setuser", "acl|deluser", "acl|getuser":
 		from = 2
+	case "config|set":
+		return redactOptions(args)
 	case "hello":
 		from = slices.IndexFunc(args, func(a []byte) bool { return commands.EqualWord(a, "AUTH") }) + 1
 		if from == 0 {
@@ -351,6 +354,20 @@ func redact(cmd *commands.Command, args [][]byte) [][]byte {
 	out := slices.Clone(args)
 	for i := from; i < to; i++ {
 		out[i] = []byte("(redacted)")
+	}
+	return out
+}
+
+// redactOptions hides the values of options that hold secrets.
+func redactOptions(args [][]byte) [][]byte {
+	out := args
+	for i := 2; i+1 < len(args); i += 2 {
+		if option.Sensitive(string(args[i])) {
+			if &out[0] == &args[0] {
+				out = slices.Clone(args)
+			}
+			out[i+1] = []byte(option.Masked)
+		}
 	}
 	return out
 }
