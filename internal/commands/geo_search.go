@@ -38,6 +38,7 @@ func (f searchForm) run(c *Call) error {
 	if err != nil {
 		return err
 	}
+	c.notifyMiss(z.Key())
 	q := geoQuery{searchForm: f, unit: 1}
 	if err := q.parse(c, &z); err != nil {
 		return err

@@ -124,17 +124,10 @@ func (c *Call) readSketch(key []byte, all *hll.Registers) (dense bool, err error
 		return false, err
 	}
 	if !found {
-		c.missed(&e)
+		c.notifyMiss(&e)
 		return false, nil
 	}
 	return s.Dense(), sketchError(all.Read(&s))
-}
-
-// missed is notifyMiss for commands that may run as reads, in which the look-up itself tells.
-func (c *Call) missed(e *keyspace.Entry) {
-	if c.Tx.Writable() {
-		c.notifyMiss(e)
-	}
 }
 
 // pfCountOne answers the cached estimate; a new one is stored where this node may write.
@@ -144,7 +137,7 @@ func pfCountOne(c *Call) error {
 		return err
 	}
 	if !found {
-		c.missed(&e)
+		c.notifyMiss(&e)
 		c.Out.Int(0)
 		return nil
 	}

@@ -13,10 +13,10 @@ func (c *Call) notify(class keyevent.Class, event string, key []byte) {
 	c.Tx.Event(class, event, c.Tx.DB(), key)
 }
 
-// notifyMiss tells that a writing command wanted to read a key that does not exist; for reading commands
-// Txn.Lookup does that.
+// notifyMiss tells that a writing command wanted to read a key that does not exist. In a transaction that only
+// reads the look-up has told.
 func (c *Call) notifyMiss(e *keyspace.Entry) {
-	if !e.Found {
+	if !e.Found && c.Tx.Writable() {
 		c.notify(keyevent.Miss, "keymiss", e.User)
 	}
 }

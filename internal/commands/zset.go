@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"haypile/internal/command"
+	"haypile/internal/keyevent"
 	"haypile/internal/option"
 	"haypile/internal/resp"
 	"haypile/internal/types/members"
@@ -150,7 +151,19 @@ func zRem(c *Call) error {
 		n += bit(removed)
 	}
 	c.Out.Int(n)
-	return z.Save()
+	return c.saveZSet(&z, "zrem", n > 0)
+}
+
+// saveZSet stores a sorted set and tells of what happened to it, if it did, and of the key's end if it is empty now.
+func (c *Call) saveZSet(z *zset.ZSet, event string, happened bool) error {
+	if err := z.Save(); err != nil || !happened {
+		return err
+	}
+	c.notify(keyevent.ZSet, event, z.Key().User)
+	if z.Len() == 0 {
+		c.notify(keyevent.Generic, "del", z.Key().User)
+	}
+	return nil
 }
 
 func zCard(c *Call) error {

@@ -107,7 +107,11 @@ func (c *Call) add(m addMode, scores []float64, member func(int) []byte) error {
 	default:
 		c.Out.Int(added)
 	}
-	return z.Save()
+	event := "zadd"
+	if m.incr {
+		event = "zincr"
+	}
+	return c.saveZSet(&z, event, added+updated > 0)
 }
 
 // decide is the score that a member gets, or that it is left alone.
@@ -156,7 +160,11 @@ func (c *Call) popEntries(z *zset.ZSet, max bool, count uint64, nested bool) (ui
 		return 0, err
 	}
 	c.Out.EndArray(list, n)
-	return removed, z.Save()
+	event := "zpopmin"
+	if max {
+		event = "zpopmax"
+	}
+	return removed, c.saveZSet(z, event, removed > 0)
 }
 
 // writeEntry answers an entry and returns how many elements of the enclosing array it took.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"haypile/internal/keyevent"
 	"haypile/internal/keyspace"
 	"haypile/internal/resp"
 	"haypile/internal/types/zset"
@@ -38,6 +39,9 @@ func (c *Call) parseMerge(at int, scored, stores bool) (q mergeQuery, err error)
 		s, err := zset.OpenSource(c.Tx, c.Args[at])
 		if err != nil {
 			return q, typed(err)
+		}
+		if stores && s.Len() == 0 {
+			c.notify(keyevent.Miss, "keymiss", c.Args[at])
 		}
 		q.sources = append(q.sources, s)
 	}

@@ -3,6 +3,7 @@ package commands
 import (
 	"math"
 
+	"haypile/internal/keyevent"
 	"haypile/internal/keyspace"
 	"haypile/internal/resp"
 	"haypile/internal/types/zset"
@@ -273,6 +274,7 @@ func zRangeStore(c *Call) error {
 	if err != nil {
 		return err
 	}
+	c.notifyMiss(z.Key())
 	return c.storeEntries(func(visit func(zset.Entry) bool) error { return q.visit(&z, &b, visit) })
 }
 
@@ -294,9 +296,12 @@ func (c *Call) storeEntries(walk func(func(zset.Entry) bool) error) error {
 	case size > maxStoredBytes:
 		return Error("ERR " + keyspace.ErrTooLarge.Error())
 	case dst.Len() == 0:
-		_, err = c.Tx.Remove(&e)
+		var was bool
+		if was, err = c.Tx.Remove(&e); was {
+			c.notify(keyevent.Generic, "del", c.Args[1])
+		}
 	default:
-		err = dst.Save()
+		err = c.saveZSet(&dst, string(lowerASCII([]byte(c.Cmd.Name))), true)
 	}
 	c.Out.Int(int64(dst.Len()))
 	return err
@@ -324,7 +329,7 @@ func removeRange(by rangeBy) func(*Call) error {
 			}
 		}
 		c.Out.Int(int64(n))
-		return z.Save()
+		return c.saveZSet(&z, string(lowerASCII([]byte(c.Cmd.Name))), n > 0)
 	}
 }
 

@@ -509,6 +509,7 @@ func (s *Session) runWrite(cmd *commands.Command, args [][]byte) {
 	from := len(s.Out.Buf)
 	m := t.Mark()
 	s.invokeMarked(cmd, args, &m, t.Changes())
+	s.noteReads(cmd, args)
 	s.wroteIn(cmd, from)
 	after := s.call.TakeAfter()
 	if r.full() || len(after) > 0 {
