@@ -6,6 +6,7 @@ toolchain go1.26.8
 
 require (
 	github.com/redis/go-redis/v9 v9.23.0
+	github.com/redis/rueidis v1.0.79
 	haypile v0.0.0
 )
 
