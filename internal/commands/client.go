@@ -2,6 +2,7 @@ package commands
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -62,7 +63,7 @@ var clientCommand = &Command{
 		admin(clientSub("LIST", "2.4.0", -2, "LIST [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id ...]",
 			"Describes connections.", clientList)),
 		admin(clientSub("KILL", "2.4.0", -3, "KILL <ip:port | <[ID client-id] | [TYPE type] | [USER username] | "+
-			"[ADDR ip:port] | [LADDR ip:port] | [SKIPME YES|NO]> ...>", "Closes connections.", clientKill)),
+			"[ADDR ip:port] | [LADDR ip:port] | [SKIPME YES|NO] | [MAXAGE seconds]> ...>", "Closes connections.", clientKill)),
 		admin(clientSub("PAUSE", "3.0.0", -3, "PAUSE timeout [WRITE | ALL]", "Holds back commands for a while.", clientPause)),
 		admin(clientSub("UNPAUSE", "6.2.0", 2, "UNPAUSE", "Ends PAUSE.", func(c *Call) error {
 			c.Node.Pause(time.Time{}, false)
@@ -89,6 +90,8 @@ var clientCommand = &Command{
 		clientSub("CACHING", "6.0.0", 3, "CACHING <YES | NO>",
 			"Says whether the keys of the next command will be cached by the client.", clientCaching),
 		helpSub("CLIENT", "connection",
+			"CACHING (YES|NO)",
+			"    Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
 			"GETREDIR", "    Return the client ID we are redirecting to when tracking is enabled.",
 			"GETNAME", "    Return the name of the current connection.",
 			"ID", "    Return the ID of the current connection.",
@@ -97,18 +100,24 @@ var clientCommand = &Command{
 			"KILL <option> <value> [<option> <value> [...]]", "    Kill connections. Options are:",
 			"    * ADDR (<ip:port>|<unixsocket>:0)", "      Kill connections made from the specified address",
 			"    * LADDR (<ip:port>|<unixsocket>:0)", "      Kill connections made to specified local address",
-			"    * TYPE (normal|master|replica|pubsub)", "      Kill connections by type.",
+			"    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)", "      Kill connections by type.",
 			"    * USER <username>", "      Kill connections authenticated by <username>.",
-			"    * SKIPME (yes|no)", "      Skip killing current connection (default: yes).",
+			"    * SKIPME (YES|NO)", "      Skip killing current connection (default: yes).",
+			"    * MAXAGE <maxage>", "      Kill connections older than the specified age.",
 			"LIST [options ...]", "    Return information about client connections. Options:",
 			"    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)", "      Return clients of specified type.",
 			"UNPAUSE", "    Stop the current client pause, resuming traffic.",
 			"PAUSE <timeout> [WRITE|ALL]", "    Suspend all, or just write, clients for <timeout> milliseconds.",
 			"REPLY (ON|OFF|SKIP)", "    Control the replies sent to the current connection.",
 			"SETNAME <name>", "    Assign the name <name> to the current connection.",
+			"SETINFO <option> <value>", "    Set client meta attr. Options are:",
+			"    * LIB-NAME: the client lib name.", "    * LIB-VER: the client lib version.",
 			"UNBLOCK <clientid> [TIMEOUT|ERROR]", "    Unblock the specified blocked client.",
+			"TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+			"         [OPTIN] [OPTOUT] [NOLOOP]", "    Control server assisted client side caching.",
 			"TRACKINGINFO", "    Report tracking status for the current connection.",
-			"NO-EVICT (ON|OFF)", "    Protect current client connection from eviction."),
+			"NO-EVICT (ON|OFF)", "    Protect current client connection from eviction.",
+			"NO-TOUCH (ON|OFF)", "    Will not touch LRU/LFU stats when this mode is on."),
 	},
 }
 
@@ -177,6 +186,7 @@ func (c *Client) letters(i *ClientInfo, mode tracking.Mode, broken bool) string 
 	}{
 		{i.Monitor, 'O'}, {i.Kind == "replica", 'S'}, {i.Kind == "master", 'M'}, {i.Sub+i.PSub+i.SSub > 0, 'P'},
 		{i.Cmd != "" && i.MultiLen >= 0, 'x'}, {c.Blocked.Load(), 'b'}, {mode.On, 't'}, {broken, 'R'}, {mode.BCast, 'B'},
+		{strings.HasSuffix(c.LAddr, ":0"), 'U'}, // a Unix socket: TCP has no such port
 		{i.NoEvict, 'e'}, {i.NoTouch, 'T'},
 	} {
 		if f.set {
@@ -251,11 +261,13 @@ type killFilter struct {
 	addr, laddr, kind string
 	account           *acl.Account
 	skipMe            bool
+	minAge            time.Duration
 }
 
 func (f *killFilter) match(cl, me *Client) bool {
 	return (f.id == 0 || cl.ID == f.id) && (f.addr == "" || cl.Addr == f.addr) && (f.laddr == "" || cl.LAddr == f.laddr) &&
-		(f.account == nil || cl.Account() == f.account) && (f.kind == "" || cl.Kind() == f.kind) && (!f.skipMe || cl != me)
+		(f.account == nil || cl.Account() == f.account) && (f.kind == "" || cl.Kind() == f.kind) && (!f.skipMe || cl != me) &&
+		(f.minAge == 0 || time.Since(cl.Created) >= f.minAge)
 }
 
 func clientKill(c *Call) error {
@@ -288,6 +300,15 @@ func clientKill(c *Call) error {
 			if f.account = c.Node.Users().Find(string(v)); f.account == nil {
 				return Error("ERR No such user '" + string(v) + "'")
 			}
+		case "MAXAGE":
+			seconds, ok := resp.ParseInt(v)
+			switch {
+			case !ok:
+				return Error("ERR maxage is not an integer or out of range")
+			case seconds <= 0:
+				return Error("ERR maxage should be greater than 0")
+			}
+			f.minAge = time.Duration(min(seconds, math.MaxInt64/int64(time.Second))) * time.Second
 		case "SKIPME":
 			switch {
 			case EqualWord(v, "YES"):
@@ -376,7 +397,7 @@ func clientUnblock(c *Call) error {
 	case len(c.Args) == 4:
 		return Error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
 	default:
-		return Error(resp.ErrSyntax)
+		return Error(resp.SubcommandSyntax(c.Args[1], "CLIENT"))
 	}
 	n := int64(0)
 	if cl := c.Node.Clients().Get(id); cl != nil && cl.Unblock(asError) {
