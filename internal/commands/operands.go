@@ -156,6 +156,7 @@ var (
 	wordPExpireAt = []byte("PEXPIREAT")
 	wordPersist   = []byte("PERSIST")
 	wordHSet      = []byte("HSET")
+	wordHDel      = []byte("HDEL")
 	wordLPop      = []byte("LPOP")
 	wordRPop      = []byte("RPOP")
 	wordRestore   = []byte("RESTORE")

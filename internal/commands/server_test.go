@@ -484,6 +484,8 @@ func TestSavingAndStopping(t *testing.T) {
 	a.expect("+Background append only file rewriting started", "flush", "BGREWRITEAOF")
 	a.expect("+OK", "compact", "COMPACT")
 	a.expect("+OK", "compact", "COMPACT", "hash")
+	a.expect("+OK", "compact", "COMPACTRANGE", "hash", "a", "z")
+	a.expect("+OK", "compact", "COMPACTRANGE", "db0", "string", "a", "z")
 	a.expect("-ERR syntax error", "", "COMPACT", "BAD")
 	a.node.busy = true
 	a.expect("-ERR a compaction is already in progress", "", "COMPACT")

@@ -126,7 +126,9 @@ var allowed = map[string]map[string]string{
 // ours do not exist in Redis 7.0.15.
 var ours = map[string]string{
 	"compact": "Pika's", "pksetexat": "Pika's", "waitaof": "Redis 7.2",
-	"msetex": "Redis 8.4", "delex": "Redis 8.4", "digest": "Redis 8.4",
+	"pkscanrange": "Pika's", "pkrscanrange": "Pika's", "scanx": "Pika's", "pkhscanrange": "Pika's",
+	"pkhrscanrange": "Pika's", "hscanx": "Pika's", "pkpatternmatchdel": "Pika's", "compactrange": "Pika's",
+	"msetex":  "Redis 8.4", "delex": "Redis 8.4", "digest": "Redis 8.4",
 	"client|setinfo": "Redis 7.2", "client|no-touch": "Redis 7.2",
 }
 

@@ -51,6 +51,13 @@ const (
 	ErrHashNotInteger = "ERR hash value is not an integer"
 	ErrHashNotFloat   = "ERR hash value is not a float"
 	ErrHashNaNOrInf   = "ERR value is NaN or Infinity"
+	ErrFieldsMissing  = "ERR Mandatory argument FIELDS is missing or not at the right position"
+	ErrFieldsNumber   = "ERR Number of fields must be a positive integer"
+	ErrFieldsCount    = "ERR The `numfields` parameter must match the number of arguments"
+
+	// Pika's.
+	ErrPikaRange = "ERR Invalid argument: error in given range"
+	ErrPikaType  = "ERR invalid type"
 
 	ErrRankZero = "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use " +
 		"negative to start from the end of the list"
