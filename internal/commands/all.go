@@ -13,7 +13,7 @@ func All() []*Command {
 		stringCommands, genericCommands, sortCommands, expireCommands, hashCommands, listCommands, setCommands, zsetCommands, geoCommands,
 		streamCommands, bitmapCommands, hllCommands, connectionCommands,
 		{clientCommand, commandCommand}, transactionCommands, pubsubCommands, serverCommands,
-		pikaCommands,
+		pikaCommands, hashLaterCommands,
 	}
 	var all []*Command
 	for _, c := range slices.Concat(lists...) {

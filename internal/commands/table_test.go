@@ -128,6 +128,7 @@ var ours = map[string]string{
 	"compact": "Pika's", "pksetexat": "Pika's", "waitaof": "Redis 7.2",
 	"pkscanrange": "Pika's", "pkrscanrange": "Pika's", "scanx": "Pika's", "pkhscanrange": "Pika's",
 	"pkhrscanrange": "Pika's", "hscanx": "Pika's", "pkpatternmatchdel": "Pika's", "compactrange": "Pika's",
+	"hgetdel": "Redis 8.0",
 	"msetex":  "Redis 8.4", "delex": "Redis 8.4", "digest": "Redis 8.4",
 	"client|setinfo": "Redis 7.2", "client|no-touch": "Redis 7.2",
 }

@@ -1,0 +1,61 @@
+package commands
+
+import (
+	"haypile/internal/command"
+	"haypile/internal/resp"
+)
+
+// Commands on hashes that came after Redis 7.2 and do not need deadlines of fields.
+var hashLaterCommands = []*Command{
+	hashFamily.command("HGETDEL", "8.0.0", -5, command.Write|command.Fast, oneKey(accessTake),
+		"HGETDEL key FIELDS numfields field [field ...]", "O(N) fields given",
+		"Answers the values of fields of a hash and deletes the fields, and the hash with its last field.", hGetDel),
+}
+
+// fieldsAt reads the word FIELDS, their number and the fields from argument i to the end.
+func (c *Call) fieldsAt(i int) ([][]byte, error) {
+	if !c.Is(i, "FIELDS") {
+		return nil, Error(resp.ErrFieldsMissing)
+	}
+	n, ok := resp.ParseInt(c.Args[i+1])
+	if !ok || n < 1 {
+		return nil, Error(resp.ErrFieldsNumber)
+	}
+	fields := c.Args[i+2:]
+	if n != int64(len(fields)) {
+		return nil, Error(resp.ErrFieldsCount)
+	}
+	return fields, nil
+}
+
+func hGetDel(c *Call) error {
+	h, err := c.openHash()
+	if err != nil {
+		return err
+	}
+	fields, err := c.fieldsAt(2)
+	if err != nil {
+		return err
+	}
+	c.Out.Array(len(fields))
+	effect := [][]byte{wordHDel, c.Args[1]}
+	for _, field := range fields {
+		v, found, err := h.Get(field)
+		if err != nil {
+			return err
+		}
+		c.writeString(found, v)
+		if !found {
+			continue
+		}
+		if _, err := h.Delete(field); err != nil {
+			return err
+		}
+		effect = append(effect, field)
+	}
+	if len(effect) == 2 {
+		return nil
+	}
+	c.effect(effect...)
+	return c.saveHash(&h, "hdel")
+}
