@@ -102,6 +102,22 @@ func TestAuth(t *testing.T) {
 	open.client().want("AUTH x", "-"+resp.ErrNoPasswordSet)
 }
 
+// The proxy may be any user to the nodes, whose refusals reach the client.
+func TestBackendUser(t *testing.T) {
+	r := startRedis(t, "--user", "proxy", "on", ">inner", "~k*", "+@all", "-@dangerous", "--requirepass", "no")
+	p := startProxy(t, clusterOf(1, r.addr), func(o *Options) {
+		o.Password, o.BackendUser, o.BackendPassword = "outer", "proxy", "inner"
+	})
+	c := p.client(resp.DialOptions{Password: "outer"})
+	c.want("SET k v", "OK")
+	for _, line := range []string{"GET other", "FLUSHALL"} {
+		if got := c.do(line); !strings.HasPrefix(got, "-NOPERM ") {
+			t.Errorf("%s: got %q", line, got)
+		}
+	}
+	c.want("GET k", "v")
+}
+
 func TestMaxClientsAndIdleTimeout(t *testing.T) {
 	p := startProxy(t, clusterOf(1, ""), func(o *Options) {
 		o.MaxClients, o.IdleTimeout = 2, 300*time.Millisecond
