@@ -10,8 +10,9 @@ import (
 // not share statistics. NewTable must be called with them before they are run.
 func All() []*Command {
 	lists := [][]*Command{
-		stringCommands, genericCommands, sortCommands, expireCommands, hashCommands, listCommands, setCommands, zsetCommands, geoCommands,
-		streamCommands, bitmapCommands, hllCommands, connectionCommands,
+		stringCommands, genericCommands, sortCommands, expireCommands, hashCommands, listCommands,
+		blockingListCommands, setCommands, zsetCommands, geoCommands, streamCommands, bitmapCommands, hllCommands,
+		connectionCommands,
 		{clientCommand, commandCommand}, transactionCommands, pubsubCommands, serverCommands,
 		pikaCommands, hashLaterCommands,
 	}

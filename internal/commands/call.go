@@ -16,6 +16,7 @@ import (
 
 	"haypile/internal/acl"
 	"haypile/internal/command"
+	"haypile/internal/encoding"
 	"haypile/internal/keyspace"
 	"haypile/internal/pubsub"
 	"haypile/internal/resp"
@@ -64,6 +65,41 @@ type Call struct {
 	after   []func()
 	silent  bool
 	nothing bool
+	wait    *Wait
+}
+
+// Wait is what a blocking command wants to wait for that has found nothing to do, has written no reply and has
+// changed nothing.
+type Wait struct {
+	// Keys of the selected database: the command is run again when one of them, by its creation or a change, is
+	// of the type; with OnGone also when one is gone or of another type.
+	Keys   [][]byte
+	Type   encoding.Type
+	OnGone bool
+	// Args is the command to be run then, nil for the same.
+	Args [][]byte
+	// Timeout, 0 for never, after which TimedOut writes the reply.
+	Timeout  time.Duration
+	TimedOut func(*resp.Writer)
+}
+
+// Block makes the client wait. Where nothing may wait, in a transaction, it is over at once.
+func (c *Call) Block(w Wait) {
+	if c.InMulti {
+		w.TimedOut(c.Out)
+		return
+	}
+	c.wait = &w
+}
+
+// Waits reports whether the command that ran wants to wait; TakeWait hands out for what.
+func (c *Call) Waits() bool { return c.wait != nil }
+
+// TakeWait: see Waits.
+func (c *Call) TakeWait() *Wait {
+	w := c.wait
+	c.wait = nil
+	return w
 }
 
 // After registers f to run once the transaction has been committed and all locks and the latch are free: for
@@ -83,8 +119,10 @@ func (c *Call) NoPropagate() { c.nothing = true }
 // Propagates reports whether the gate should log the call as it was sent if it logged nothing itself.
 func (c *Call) Propagates() bool { return !c.nothing }
 
-// Reset prepares the Call for the next command.
-func (c *Call) Reset() { c.after, c.silent, c.nothing, c.InMulti = c.after[:0], false, false, false }
+// Reset prepares the Call for the next command; InMulti stays, whoever sets it ends it.
+func (c *Call) Reset() {
+	c.after, c.silent, c.nothing, c.wait = c.after[:0], false, false, nil
+}
 
 // Arg is an argument in upper case, for comparing words.
 func (c *Call) Arg(i int) string { return strings.ToUpper(string(c.Args[i])) }

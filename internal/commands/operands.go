@@ -159,6 +159,8 @@ var (
 	wordHDel      = []byte("HDEL")
 	wordLPop      = []byte("LPOP")
 	wordRPop      = []byte("RPOP")
+	wordLMove     = []byte("LMOVE")
+	wordRPopLPush = []byte("RPOPLPUSH")
 	wordRestore   = []byte("RESTORE")
 	wordReplace   = []byte("REPLACE")
 	wordAbsTTL    = []byte("ABSTTL")

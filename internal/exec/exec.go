@@ -100,6 +100,8 @@ type Executor struct {
 	watch  watchers
 	pause  pauseState
 
+	waiters waiters
+
 	Stats ExecStats
 }
 
@@ -138,6 +140,7 @@ func (x *Executor) SetData(d Data, db int) {
 	x.commit.logDB = db
 	x.watch.touchAll()
 	x.Tracking.Flush()
+	x.waiters.nudgeAll()
 }
 
 // Store is the store in service.
@@ -160,6 +163,7 @@ func (x *Executor) SetRole(f func() (Role, error)) error {
 	}
 	if x.Role().Writable && !r.Writable {
 		x.ended.Add(1)
+		x.waiters.unblockAll(roleEnded)
 	}
 	x.role.Store(&r)
 	return nil
@@ -412,6 +416,8 @@ func (s *Session) target(cmd, sub *commands.Command) *commands.Command {
 // dispatch runs an admitted command by its kind.
 func (s *Session) dispatch(cmd *commands.Command, args [][]byte) {
 	switch f := cmd.Flags; {
+	case blocks(cmd):
+		s.runBlocking(cmd, args)
 	case alone(cmd, args) && writes(cmd):
 		s.runExclusive(cmd, args)
 	case alone(cmd, args):
@@ -506,12 +512,13 @@ func (s *Session) runWrite(cmd *commands.Command, args [][]byte) {
 	t := r.tx
 	t.Begin(s.x.writeMode(cmd), s.Client.DB, s.timer.nowMillis())
 	t.Client(s.Client.ID)
-	from := len(s.Out.Buf)
+	from, touched := len(s.Out.Buf), len(t.Touched())
 	m := t.Mark()
 	s.invokeMarked(cmd, args, &m, t.Changes())
 	s.noteReads(cmd, args)
 	s.wroteIn(cmd, from)
 	after := s.call.TakeAfter()
+	r.serve(touched, false)
 	if r.full() || len(after) > 0 {
 		r.Commit()
 	}
@@ -540,13 +547,15 @@ func (s *Session) runExclusive(cmd *commands.Command, args [][]byte) {
 	from := len(s.Out.Buf)
 	m := t.Mark()
 	s.invokeMarked(cmd, args, &m, 0)
-	err := s.commitAlone(t, true, reign)
+	after := s.call.TakeAfter()
+	done := s.x.serveDatabases(s.r, s.x.serveTouched(s.r, 0, nil, nil))
+	err := s.commitAlone(t, true, reign, done)
 	s.x.latch.Unlock()
 	s.marks = append(s.marks, mark{from, len(s.Out.Buf), false})
 	if err != nil {
 		s.failMarks(len(s.marks)-1, err)
 	}
-	for _, f := range s.call.TakeAfter() {
+	for _, f := range after {
 		f()
 	}
 }
@@ -657,7 +666,9 @@ func (s *Session) run(cmd *commands.Command, m *keyspace.Mark) bool {
 		cmd.Stats.Failed.Add(1)
 		s.fail(reply)
 	}
-	s.timer.end(s, cmd)
+	if !s.call.Waits() {
+		s.timer.end(s, cmd)
+	}
 	return err == nil
 }
 

@@ -180,7 +180,8 @@ func (s *Session) execQueue(m *multiState) error {
 		return nil
 	}
 	t.Frame()
-	err := s.commitAlone(t, keyed, reign)
+	// Whoever waited for what the transaction brought gets it behind the transaction.
+	err := s.commitAlone(t, keyed, reign, x.serveTouched(s.r, 0, &s.r.held, nil))
 	if err != nil {
 		s.Out.Buf = s.Out.Buf[:from]
 		return x.replyFor(err)

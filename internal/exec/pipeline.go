@@ -18,12 +18,14 @@ func (s *Session) commitOpen() { s.r.Commit() }
 
 // commitAlone commits a transaction that is no round: of a command that holds the latch itself. reign is
 // Executor.ended from before. The replies wait for durability if t comes of commands that write keys; a
-// message promises nothing.
-func (s *Session) commitAlone(t *keyspace.Txn, keyed bool, reign uint64) error {
-	if keyed && s.x.strict() {
+// message promises nothing. done are those served in it.
+func (s *Session) commitAlone(t *keyspace.Txn, keyed bool, reign uint64, done []*waiter) error {
+	strict := keyed && s.x.strict()
+	if strict {
 		s.promise(reign)
 	}
 	end, err := s.x.commitTxn(t)
+	s.x.hand(done, end, err, strict, reign)
 	if err == nil {
 		s.waitEnd = max(s.waitEnd, end)
 	}

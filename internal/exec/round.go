@@ -19,6 +19,8 @@ type Round struct {
 	held  keyspace.Held
 	// members are the sessions with commands in it, each once.
 	members []*Session
+	// served are those who waited for what its commands have brought: see waiters.
+	served []*waiter
 	// bounds in commands and bytes
 	maxCommands, maxBytes int
 }
@@ -106,6 +108,9 @@ func (r *Round) Commit() {
 			}
 		}
 	}
+	x.hand(r.served, end, err, strict, reign)
+	clear(r.served)
+	r.served = r.served[:0]
 	r.held.Release()
 	x.latch.RUnlock()
 	for _, s := range r.members {
@@ -138,6 +143,7 @@ func (x *Executor) commitTxn(t *keyspace.Txn) (replog.Offset, error) {
 func (x *Executor) settle(t *keyspace.Txn) {
 	x.Store().Settle(t)
 	x.touch(t)
+	x.waiters.noteChanged(t)
 	x.tell(t)
 }
 
@@ -263,12 +269,13 @@ func (s *Session) tryWrite(cmd *commands.Command, args [][]byte) bool {
 	t := r.tx
 	t.Begin(keyspace.ModeWrite, s.Client.DB, s.timer.nowMillis())
 	t.Client(s.Client.ID)
-	from := len(s.Out.Buf)
+	from, touched := len(s.Out.Buf), len(t.Touched())
 	m := t.Mark()
 	if !s.invokeHot(cmd, args, &m, t.Changes()) {
 		return false
 	}
 	s.wroteIn(cmd, from)
+	r.serve(touched, true)
 	return true
 }
 
