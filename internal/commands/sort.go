@@ -206,6 +206,7 @@ func sortRun(stores bool) func(*Call) error {
 		if err != nil {
 			return err
 		}
+		c.notifyMiss(&e)
 		if e.Found && e.Meta.Type == encoding.Set && q.unsorted && q.to != nil {
 			// What is stored must not depend on an order that is our own.
 			q.unsorted, q.alpha, q.by = false, true, nil
