@@ -509,10 +509,14 @@ func (t *Txn) Frame() {
 	}
 }
 
-// FrameFrom is Frame for what one command has logged since m. Keys that it found past their deadline do not count:
-// their deletion stands for itself.
+// maxFramed bounds what FrameFrom makes one unit: replicas hold a whole one in memory, and refuse one of more than
+// a gigabyte. A variable, so that a test need not log so much.
+var maxFramed = 256 << 20
+
+// FrameFrom is Frame for what one command has logged since m, unless that is very much. Keys that it found past their
+// deadline do not count: their deletion stands for itself.
 func (t *Txn) FrameFrom(m *Mark) {
-	if int64(t.commands-m.commands)-(t.expirations-m.expirations) > 1 {
+	if int64(t.commands-m.commands)-(t.expirations-m.expirations) > 1 && len(t.effects)-m.effects <= maxFramed {
 		t.frame(m.effects)
 	}
 }
