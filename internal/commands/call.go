@@ -59,6 +59,9 @@ type Call struct {
 	Node   Node
 	// InMulti is set while EXEC runs the command: nothing may block.
 	InMulti bool
+	// Again is set for a reading command that has waited: a key that is of another type now is one that brings
+	// nothing.
+	Again bool
 	// Ctx ends when the client's connection does. Only for commands that block.
 	Ctx context.Context
 
@@ -122,6 +125,7 @@ func (c *Call) Propagates() bool { return !c.nothing }
 // Reset prepares the Call for the next command; InMulti stays, whoever sets it ends it.
 func (c *Call) Reset() {
 	c.after, c.silent, c.nothing, c.wait = c.after[:0], false, false, nil
+	c.Again = false
 }
 
 // Arg is an argument in upper case, for comparing words.

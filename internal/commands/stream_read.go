@@ -2,7 +2,10 @@ package commands
 
 import (
 	"errors"
+	"slices"
+	"time"
 
+	"haypile/internal/encoding"
 	"haypile/internal/resp"
 	"haypile/internal/types/stream"
 )
@@ -15,9 +18,6 @@ type readOptions struct {
 	noAck           bool
 	keys, n         int
 }
-
-// errBlock: what a client that would wait gets.
-const errBlock = Error("ERR BLOCK is not supported yet: no entry is there, and the client can't wait for one")
 
 func (c *Call) parseRead(inGroup bool) (o readOptions, err error) {
 	o.block = -1
@@ -92,7 +92,8 @@ func xRead(c *Call) error {
 	}
 	streams, after := make([]*stream.Stream, o.n), make([]stream.ID, o.n)
 	for i := range after {
-		if streams[i], err = c.openStream(o.keys + i); err != nil {
+		streams[i], err = c.openStream(o.keys + i)
+		if err != nil && (err != Error(resp.ErrWrongType) || !c.Again) {
 			return err
 		}
 		switch id := o.keys + o.n + i; {
@@ -110,11 +111,23 @@ func xRead(c *Call) error {
 	switch {
 	case err != nil || served:
 		return err
-	case o.block >= 0 && !c.InMulti:
-		return errBlock
+	case o.block >= 0:
+		c.Block(o.wait(c, after))
+		return nil
 	}
 	c.Out.NullArray()
 	return nil
+}
+
+// wait is for what a client waits that has found nothing behind the IDs: each is what it was when it began.
+func (o *readOptions) wait(c *Call, after []stream.ID) Wait {
+	args := slices.Clone(c.Args)
+	for i, id := range after {
+		args[o.keys+o.n+i] = id.Append(nil)
+	}
+	return Wait{Keys: c.Args[o.keys : o.keys+o.n], Type: encoding.Stream, Args: args,
+		Timeout:  time.Duration(min(o.block, int64(maxWait/time.Millisecond))) * time.Millisecond,
+		TimedOut: (*resp.Writer).NullArray}
 }
 
 // readStreams answers what follows the IDs, and reports whether there was anything.
@@ -205,8 +218,11 @@ func xReadGroup(c *Call) error {
 	switch {
 	case served > 0:
 		return nil
-	case o.block >= 0 && !c.InMulti:
-		return errBlock
+	case o.block >= 0:
+		w := o.wait(c, nil)
+		w.OnGone = true // without its group the client would wait for ever
+		c.Block(w)
+		return nil
 	}
 	c.Out.NullArray()
 	return nil

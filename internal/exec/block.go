@@ -120,7 +120,9 @@ func (s *Session) attempt(cmd *commands.Command, args [][]byte, w *waiter) (*wai
 		s.invokeMarked(cmd, run, &m, t.Changes())
 	} else {
 		t.Begin(keyspace.ModeRead, s.Client.DB, s.timer.nowMillis())
+		s.again = w != nil
 		s.invoke(cmd, run)
+		s.again = false
 	}
 	wait := s.call.TakeWait()
 	if wait == nil {

@@ -233,12 +233,13 @@ type Session struct {
 	joined, keyed bool
 	first         int
 
-	from int  // where in Out the reply of the command being run begins
-	cold bool // the command needed more than what is in memory: see TryDo
-	call commands.Call
-	refs []command.KeyRef
-	want []keyspace.Want
-	ctx  context.Context
+	from  int  // where in Out the reply of the command being run begins
+	again bool // the command that runs has waited
+	cold  bool // the command needed more than what is in memory: see TryDo
+	call  commands.Call
+	refs  []command.KeyRef
+	want  []keyspace.Want
+	ctx   context.Context
 
 	marks   []mark
 	waitEnd replog.Offset // replies wait for the log up to here
@@ -607,6 +608,7 @@ func (s *Session) wants(cmd *commands.Command, args [][]byte, readOnly bool) {
 // invoke runs a reading command.
 func (s *Session) invoke(cmd *commands.Command, args [][]byte) {
 	s.call.Reset()
+	s.call.Again = s.again
 	s.call.Tx, s.call.Args, s.call.Cmd = s.r.tx, args, cmd
 	s.r.tx.CountLookups()
 	events := len(s.r.tx.Events())

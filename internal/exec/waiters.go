@@ -225,11 +225,15 @@ func (ws *waiters) noteChanged(t *keyspace.Txn) {
 	}
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
+	// Of those who take something only the first: it serves those behind it, and one who overtook it would take
+	// what is its.
 	nudge := func(list []*waiter) {
+		first := true
 		for _, w := range list {
-			if w.readOnly() || w.onGone {
+			if w.readOnly() || w.onGone && first {
 				ws.nudgeLocked(w)
 			}
+			first = first && w.readOnly()
 		}
 	}
 	for _, c := range t.Touched() {

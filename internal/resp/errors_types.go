@@ -100,8 +100,6 @@ const (
 	ErrStreamMaxLenSign  = "ERR The MAXLEN argument must be >= 0."
 	ErrStreamLimitSign   = "ERR The LIMIT argument must be >= 0."
 	ErrStreamGroupExists = "BUSYGROUP Consumer Group name already exists"
-	ErrStreamGroupGone   = "NOGROUP the consumer group this client was blocked on no longer exists"
-	ErrStreamKeyGone     = "UNBLOCKED the stream key no longer exists"
 	ErrStreamGroupOption = "ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead."
 	ErrStreamNoAckOption = "ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead."
 	ErrStreamNoGroup     = "ERR Missing GROUP option for XREADGROUP"
