@@ -146,10 +146,12 @@ func (s *Session) attempt(cmd *commands.Command, args [][]byte, w *waiter) (*wai
 		}
 	}
 	// From here on the session is its waiter's server's, if it waits.
-	r.serve(0, false)
-	if w != nil {
-		for _, k := range w.keys {
-			r.served = x.serveKey(r, &r.held, k, r.served)
+	if write { // who only reads holds the locks shared, and leaves nobody without his turn
+		r.serve(0, false)
+		if w != nil {
+			for _, k := range w.keys {
+				r.served = x.serveKey(r, &r.held, k, r.served)
+			}
 		}
 	}
 	r.Commit()

@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -10,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"haypile/internal/command"
+	"haypile/internal/commands"
+	"haypile/internal/encoding"
 	"haypile/internal/replog"
 	"haypile/internal/resp"
 )
@@ -367,4 +371,80 @@ func TestWaitersOfDatabases(t *testing.T) {
 	if got := ws.of(0, 1); !slices.Equal(got, []watchKey{{0, "b"}, {1, "x"}, {0, "a"}}) {
 		t.Errorf("%v", got)
 	}
+}
+
+// testBlocking are commands that wait for strings: one that only reads, and one that wants to know of the end of a
+// key.
+func testBlocking(o *Options) {
+	add := func(name string, flags command.Flags, access command.Access, run func(*commands.Call) error) {
+		o.All = append(o.All, &commands.Command{Spec: command.Spec{Name: name, Group: "string", Since: "1", Arity: 2,
+			Syntax: name, Summary: name, Complexity: "O(1)", Flags: flags | command.Blocking,
+			Keys: []command.KeySpec{command.One(1, access)}}, Run: run})
+	}
+	add("TESTREAD", command.ReadOnly, command.AccessRO, func(c *commands.Call) error {
+		e, err := c.Tx.Lookup(c.Args[1])
+		if err == nil && e.Found {
+			c.Out.Bulk(e.Meta.Value)
+		} else {
+			c.Block(commands.Wait{Keys: c.Args[1:], Type: encoding.String, TimedOut: (*resp.Writer).Null})
+		}
+		return err
+	})
+	add("TESTGONE", command.Write, command.AccessRW, func(c *commands.Call) error {
+		e, err := c.Tx.Lookup(c.Args[1])
+		if err == nil && !e.Found {
+			c.Out.OK()
+		} else {
+			c.Block(commands.Wait{Keys: c.Args[1:], Type: encoding.String, OnGone: true, TimedOut: (*resp.Writer).Null})
+		}
+		return err
+	})
+	table, err := commands.NewTable(o.All)
+	if err != nil {
+		panic(err)
+	}
+	o.Table = table
+}
+
+// TestReadersWait: all who only read get what comes, by a command, an exchange of databases, or on a replica by the
+// stream; who waits for the end of a key hears of it, also if nobody but time ended it.
+func TestReadersWait(t *testing.T) {
+	g := newGate(t, gateOptions{exec: testBlocking})
+	c := g.client()
+	_, first := g.blocked("TESTREAD k")
+	_, second := g.blocked("TESTREAD k")
+	_, pop := g.blocked("BLPOP k 0")
+	l := g.loop(1)
+	if !l.try(0, "SET k 1") {
+		t.Fatal("refused by the loop")
+	}
+	l.want(t, "OK")
+	g.wantReply(first, "1")
+	g.wantReply(second, "1")
+	_, gone := g.blocked("TESTGONE k")
+	c.want("1", "DEL k")
+	g.wantReply(gone, "OK")
+	c.want("1", "RPUSH k x")
+	g.wantReply(pop, "[k x]")
+
+	c.batch("SELECT 1", "SET k there", "SELECT 0")
+	_, first = g.blocked("TESTREAD k")
+	c.want("OK", "SWAPDB 0 1")
+	g.wantReply(first, "there")
+	_, gone = g.blocked("TESTGONE k")
+	c.want("1", "PEXPIRE k 1")
+	eventually(t, "the key expires", func() bool {
+		_, err := g.x.Expire(context.Background(), c.Session, 10)
+		return err == nil && len(gone) > 0
+	})
+	g.wantReply(gone, "OK")
+
+	r := newGate(t, gateOptions{exec: testBlocking})
+	r.follow()
+	_, first = r.blocked("TESTREAD k")
+	a := r.x.NewApplier()
+	if err := a.Apply([]Unit{{End: r.log.End(), Commands: []StreamCommand{{Args: words("SET k streamed")}}}}); err != nil {
+		t.Fatal(err)
+	}
+	r.wantReply(first, "streamed")
 }

@@ -34,7 +34,8 @@ func (l *loader) line() string {
 	r := l.rng
 	k := func() string { return fmt.Sprintf("k%d", r.IntN(24)) }
 	h := func() string { return fmt.Sprintf("h%d", r.IntN(6)) }
-	switch r.IntN(30) {
+	q := func() string { return fmt.Sprintf("l%d", r.IntN(3)) }
+	switch r.IntN(40) {
 	case 0, 1, 2, 3:
 		return fmt.Sprintf("SET %s v%d", k(), r.IntN(1000))
 	case 4:
@@ -71,6 +72,24 @@ func (l *loader) line() string {
 		return fmt.Sprintf("MSET %s a %s b %s c", k(), k(), k())
 	case 25:
 		return fmt.Sprintf("GET %s", k())
+	case 30, 31:
+		return fmt.Sprintf("RPUSH %s v%d v%d v%d", q(), r.IntN(50), r.IntN(50), r.IntN(50))
+	case 32:
+		return fmt.Sprintf("LPUSH %s v%d", q(), r.IntN(50))
+	case 33:
+		return fmt.Sprintf("LPOP %s %d", q(), r.IntN(4))
+	case 34:
+		return fmt.Sprintf("LINSERT %s BEFORE v%d w", q(), r.IntN(50))
+	case 35:
+		return fmt.Sprintf("LREM %s %d v%d", q(), r.IntN(3)-1, r.IntN(50))
+	case 36:
+		return fmt.Sprintf("LSET %s %d x%d", q(), r.IntN(100), r.IntN(50))
+	case 37:
+		return fmt.Sprintf("LTRIM %s %d -1", q(), r.IntN(3))
+	case 38:
+		return fmt.Sprintf("BLMOVE %s %s RIGHT LEFT 0.0001", q(), q())
+	case 39:
+		return fmt.Sprintf("COPY %s %s REPLACE", q(), q())
 	case 26:
 		return fmt.Sprintf("GETEX %s PX %d", k(), 1+r.IntN(50))
 	case 27:

@@ -24,6 +24,7 @@ import (
 	"haypile/internal/storage"
 	"haypile/internal/tracking"
 	"haypile/internal/types/digest"
+	"haypile/internal/types/list"
 )
 
 // testNode is the part of a node that the commands of these tests ask for.
@@ -306,6 +307,18 @@ func describe(snap *keyspace.Snapshot, db int, k *keyspace.FoundKey) (string, er
 	text := fmt.Sprintf("%v deadline %d: ", k.Meta.Type, k.Meta.Deadline)
 	if k.Meta.Type == encoding.String {
 		return text + string(k.Meta.Value), nil
+	}
+	if k.Meta.Type == encoding.List {
+		n := uint64(0)
+		err := list.Scan(&k.Meta, snap.Rows(db, &k.Meta), func(v []byte) bool {
+			text += string(v) + " "
+			n++
+			return true
+		})
+		if err == nil && n != k.Meta.Count {
+			err = fmt.Errorf("list %s: count %d, elements %d", k.User, k.Meta.Count, n)
+		}
+		return text, err
 	}
 	var fields []string
 	err := snap.Elements(db, &k.Meta, func(e keyspace.Element) bool {

@@ -72,24 +72,27 @@ func (l *layout) append(dst []byte) []byte {
 	return extent.AppendEntries(dst, l.tree.Root)
 }
 
+func badLayout(extra []byte, count uint64) error {
+	return fmt.Errorf("layout %x of a list of %d: %w", extra[:min(len(extra), 64)], count, encoding.ErrCorrupt)
+}
+
 // maxHeight is more than any tree of 2^64 elements has.
 const maxHeight = 32
 
 func parseLayout(extra []byte, count uint64) (l layout, err error) {
-	bad := fmt.Errorf("layout %x of a list of %d: %w", extra[:min(len(extra), 64)], count, encoding.ErrCorrupt)
 	if len(extra) < 2 || extra[0] != formatList {
-		return l, bad
+		return l, badLayout(extra, count)
 	}
 	b := extra[2:]
 	switch extra[1] {
 	case layoutPlain:
 		if len(b) != 8 {
-			return l, bad
+			return l, badLayout(extra, count)
 		}
 		l = newLayout()
 		l.head = extent.Entry{Ref: binary.BigEndian.Uint64(b), N: count}
 		if l.head.End() > firstEnd || l.head.End() < l.head.Ref {
-			return l, bad
+			return l, badLayout(extra, count)
 		}
 		return l, nil
 	case layoutFull:
@@ -98,7 +101,7 @@ func parseLayout(extra []byte, count uint64) (l layout, err error) {
 			&l.nextInsert, &l.tree.NextID, &height} {
 			var size int
 			if *n, size = binary.Uvarint(b); size <= 0 {
-				return l, bad
+				return l, badLayout(extra, count)
 			}
 			b = b[size:]
 		}
@@ -106,11 +109,11 @@ func parseLayout(extra []byte, count uint64) (l layout, err error) {
 		var rest []byte
 		l.tree.Root, rest, err = extent.ParseEntries(b)
 		if err != nil || len(rest) > 0 || height >= maxHeight || l.head.N+l.tree.Len()+l.tail.N != count {
-			return l, bad
+			return l, badLayout(extra, count)
 		}
 		return l, nil
 	}
-	return l, bad
+	return l, badLayout(extra, count)
 }
 
 // last is the extent at the end.
