@@ -1,0 +1,864 @@
+// Package lua is a small Lua 5.1: a compiler from source to a tree of Go closures, the values, and the parts of the
+// standard library that a script in a database may have. It is exact where scripts can see it, messages included,
+// and it is a sandbox: nothing in it reaches the host but the functions that the host adds, time is bounded by a
+// budget of steps, memory by an account.
+//
+// A Program is immutable and shared by goroutines. A Runtime, with all its values, belongs to one goroutine at a
+// time.
+//
+// Time: every iteration of a loop and every call takes a step, library functions take steps for what they do;
+// every tickSteps steps the host is asked whether to go on (Runtime.Tick). Memory: what is allocated is added up;
+// when the sum could exceed the limit, what can still be reached is counted (account.go). Host stack: calls are
+// bounded by number and by how deeply the functions called nest.
+package lua
+
+import (
+	"fmt"
+	"math"
+	"strings"
+)
+
+// Limits of the language's reference implementation: calls within calls, and those of them that go through the
+// host's functions.
+const (
+	maxCalls     = 20000
+	maxHostCalls = 200
+	// maxDepth bounds the host's stack: the sum over all calls of how deep the functions nest, each level a few
+	// hundred bytes.
+	maxDepth = 200_000
+)
+
+// tickSteps is how many steps lie between two questions to the host.
+const tickSteps = 1024
+
+// Runtime is a world of values: globals, metatables of basic types, an account of time and memory.
+type Runtime struct {
+	Globals *Table
+	// Tick is called every tickSteps steps; an error ends the run, and no pcall catches it.
+	Tick func(steps int64) error
+	// MemoryLimit bounds the bytes that a run may hold.
+	MemoryLimit int
+
+	strings *Table // metatable of strings
+	main    *State
+	current *State
+	account account
+	steps   int64 // taken before the present stretch
+	left    int   // of the present stretch
+	threads []*coroutine
+	depth   int
+	hosts   int
+	single  [256]Value // strings of one byte
+	random  randomState
+	// nextFn and ipairsFn are what pairs and ipairs walk with: a loop over them needs no call.
+	nextFn, ipairsFn *Function
+}
+
+// State is a thread of execution: the main one, or a coroutine's.
+type State struct {
+	rt     *Runtime
+	frames []*frame
+	nframe int
+	chunks [][]Value
+	chunk  int
+	top    int
+	out    []Value // results of host functions
+	co     *coroutine
+}
+
+// frame is a call under way.
+type frame struct {
+	st      *State
+	regs    []Value
+	varargs []Value
+	fn      *Function
+	line    int
+	ret     []Value
+	one     [1]Value
+	tails   bool // it has replaced a caller
+	tail    Value
+	args    []Value
+}
+
+// Error is an error of the language: any value. Source and Line say where it was raised.
+type Error struct {
+	Value  Value
+	Source string
+	Line   int
+}
+
+func (e *Error) Error() string {
+	if s, ok := toString(e.Value); ok {
+		return s
+	}
+	return "(error object is a " + e.Value.Kind().String() + " value)"
+}
+
+// ended is the panic that ends a run whatever the script does.
+type ended struct{ err error }
+
+const firstChunk = 1024
+
+// NewRuntime makes a world with the standard library.
+func NewRuntime(memory int) *Runtime {
+	rt := &Runtime{Globals: &Table{head: head{TableKind}}, MemoryLimit: memory, left: tickSteps}
+	for i := range rt.single {
+		rt.single[i] = constant(string([]byte{byte(i)}))
+	}
+	rt.main = newState(rt, firstChunk)
+	rt.current = rt.main
+	rt.openLibraries()
+	return rt
+}
+
+func newState(rt *Runtime, stack int) *State {
+	return &State{rt: rt, chunks: [][]Value{make([]Value, stack)}}
+}
+
+// Begin starts a run: time and memory are counted from here.
+func (rt *Runtime) Begin() {
+	rt.steps, rt.left = 0, tickSteps
+	rt.account = account{}
+	rt.random.seed(0)
+	rt.depth, rt.hosts = 0, 0
+}
+
+// Steps is how many steps the run has taken.
+func (rt *Runtime) Steps() int64 { return rt.steps + int64(tickSteps-rt.left) }
+
+// End forgets what the run has left on the stack, and ends its coroutines.
+func (rt *Runtime) End() {
+	for _, co := range rt.threads {
+		co.end()
+	}
+	rt.threads = nil
+	st := rt.main
+	rt.current = st
+	clear(st.chunks[0])
+	st.chunks = st.chunks[:1]
+	st.chunk, st.top, st.nframe = 0, 0, 0
+	for _, f := range st.frames {
+		*f = frame{st: st}
+	}
+	if len(st.frames) > 64 {
+		st.frames = st.frames[:64:64]
+	}
+	clear(st.out[:cap(st.out)])
+	if cap(st.out) > 1024 {
+		st.out = nil
+	}
+}
+
+func (rt *Runtime) step() {
+	if rt.left--; rt.left <= 0 {
+		rt.tick()
+	}
+}
+
+// take counts n steps at once: for a library function that works on n bytes or values.
+func (rt *Runtime) take(n int) {
+	if n <= 0 {
+		return
+	}
+	if rt.left -= n; rt.left <= 0 {
+		rt.tick()
+	}
+}
+
+func (rt *Runtime) tick() {
+	rt.steps += int64(tickSteps - rt.left)
+	rt.left = tickSteps
+	if rt.Tick != nil {
+		if err := rt.Tick(rt.steps); err != nil {
+			rt.left = 0 // the next step ends the run too, whatever catches this
+			panic(ended{err})
+		}
+	}
+}
+
+// mark and restore bracket the use of the value stack.
+func (st *State) alloc(n int) []Value {
+	c := st.chunks[st.chunk]
+	if st.top+n > len(c) {
+		c = st.grow(n)
+	}
+	w := c[st.top : st.top+n : st.top+n]
+	st.top += n
+	return w
+}
+
+func (st *State) grow(n int) []Value {
+	st.chunk++
+	size := max(2*len(st.chunks[st.chunk-1]), 2*n)
+	size = min(size, max(64<<10, 2*n))
+	if st.chunk < len(st.chunks) && len(st.chunks[st.chunk]) < n {
+		st.chunks = st.chunks[:st.chunk]
+	}
+	if st.chunk == len(st.chunks) {
+		st.rt.charge(size * valueBytes)
+		st.chunks = append(st.chunks, make([]Value, size))
+	}
+	st.top = 0
+	return st.chunks[st.chunk]
+}
+
+func (st *State) push() *frame {
+	if st.nframe == len(st.frames) {
+		st.frames = append(st.frames, &frame{st: st})
+	}
+	f := st.frames[st.nframe]
+	st.nframe++
+	return f
+}
+
+// Call calls a value. The results are valid until the next call.
+func (st *State) Call(fn Value, args ...Value) []Value {
+	chunk, top := st.chunk, st.top
+	w := st.alloc(len(args))
+	copy(w, args)
+	ret := st.call(fn, w)
+	st.chunk, st.top = chunk, top
+	return ret
+}
+
+// call calls fn with arguments on the stack, or anywhere but in a frame's results.
+func (st *State) call(fn Value, args []Value) []Value {
+	f := fn.Function()
+	if f == nil {
+		f, args = st.callable(fn, args)
+	}
+	rt := st.rt
+	rt.step()
+	if f.host != nil {
+		return st.callHost(f, args)
+	}
+	if st.nframe >= maxCalls || rt.depth > maxDepth {
+		st.overflow()
+	}
+	fr := st.push()
+	chunk, top := st.chunk, st.top
+	fr.tails = false
+	depth := rt.depth
+	for {
+		p := f.proto
+		rt.depth = depth + 8 + p.depth
+		regs := st.alloc(p.nregs)
+		fr.regs, fr.fn, fr.line = regs, f, p.line
+		n := copy(regs[:p.nparams], args)
+		clear(regs[n:p.nparams])
+		fr.varargs = nil
+		if p.vararg && len(args) > p.nparams {
+			fr.varargs = args[p.nparams:]
+		}
+		if p.legacyArg {
+			regs[p.nparams] = st.argTable(fr.varargs)
+		}
+		for _, slot := range p.captured {
+			regs[slot] = st.newCell(regs[slot])
+		}
+		fr.ret = nil
+		if runBlock(p.code, fr) != tailCall {
+			break
+		}
+		// The frame is used again: a loop of tail calls needs no stack.
+		rt.step()
+		f = fr.tail.Function()
+		st.chunk, st.top = chunk, top
+		args = st.alloc(len(fr.args))
+		copy(args, fr.args)
+		fr.tails = true
+	}
+	rt.depth = depth
+	st.nframe--
+	st.chunk, st.top = chunk, top
+	fr.fn, fr.varargs = nil, nil
+	return fr.ret
+}
+
+func (st *State) overflow() {
+	st.fail("stack overflow")
+}
+
+func (st *State) argTable(args []Value) Value {
+	t := st.NewTable(len(args), 1)
+	for i, v := range args {
+		st.rt.charge(t.SetIndex(i+1, v))
+	}
+	st.rt.charge(t.SetField("n", Num(float64(len(args)))))
+	return t.Value()
+}
+
+func (st *State) callHost(f *Function, args []Value) []Value {
+	rt := st.rt
+	if rt.hosts >= maxHostCalls {
+		st.fail("C stack overflow")
+	}
+	if st.nframe >= maxCalls || rt.depth > maxDepth {
+		st.overflow()
+	}
+	rt.hosts++
+	rt.depth += 16
+	fr := st.push()
+	fr.fn, fr.line, fr.tails = f, -1, false
+	ret := f.host(st, args)
+	st.nframe--
+	fr.fn = nil
+	rt.hosts--
+	rt.depth -= 16
+	return ret
+}
+
+// callable finds the function behind a value that is none.
+func (st *State) callable(v Value, args []Value) (*Function, []Value) {
+	if h := st.metamethod(v, "__call"); h.Function() != nil {
+		w := st.alloc(len(args) + 1)
+		w[0] = v
+		copy(w[1:], args)
+		return h.Function(), w
+	}
+	st.fail("attempt to call a " + v.Kind().String() + " value")
+	return nil, nil
+}
+
+// protect runs f; an error of the language that it raises is returned, and the state is as it was before.
+func (st *State) protect(f func()) (err *Error) {
+	rt := st.rt
+	nframe, chunk, top, depth, hosts := st.nframe, st.chunk, st.top, rt.depth, rt.hosts
+	defer func() {
+		e := recover()
+		if e == nil {
+			return
+		}
+		le, ok := e.(*Error)
+		if !ok {
+			panic(e)
+		}
+		st.nframe, st.chunk, st.top, rt.depth, rt.hosts = nframe, chunk, top, depth, hosts
+		err = le
+	}()
+	f()
+	return nil
+}
+
+// Run calls fn in the main thread. The error is an *Error, or what Tick returned.
+func (rt *Runtime) Run(fn Value, args ...Value) (ret []Value, err error) {
+	st := rt.main
+	defer func() {
+		e := recover()
+		if e == nil {
+			return
+		}
+		rt.current = st
+		switch x := e.(type) {
+		case *Error:
+			err = x
+		case ended:
+			err = x.err
+		default:
+			panic(e)
+		}
+	}()
+	return st.Call(fn, args...), nil
+}
+
+// Main is the main thread.
+func (rt *Runtime) Main() *State { return rt.main }
+
+// Runtime is the world that the thread belongs to.
+func (st *State) Runtime() *Runtime { return st.rt }
+
+// Raise raises an error with any value.
+func (st *State) Raise(v Value) {
+	e := &Error{Value: v}
+	e.Source, e.Line = st.position()
+	panic(e)
+}
+
+// position is where the youngest function that is not the host's stands.
+func (st *State) position() (source string, line int) {
+	for i := st.nframe - 1; i >= 0; i-- {
+		if f := st.frames[i]; f.fn != nil && f.fn.proto != nil {
+			return f.fn.proto.chunk, f.line
+		}
+	}
+	return "", 0
+}
+
+// where is the prefix of messages about a level of calls: 0 is the function that runs, 1 its caller.
+func (st *State) where(level int) string {
+	i := st.nframe - 1
+	for ; i >= 0 && level > 0; i-- {
+		level--
+		if st.frames[i].tails {
+			if level == 0 {
+				return ""
+			}
+			level--
+		}
+	}
+	if i < 0 {
+		return ""
+	}
+	f := st.frames[i]
+	if f.fn == nil || f.fn.proto == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s:%d: ", chunkID(f.fn.proto.chunk), f.line)
+}
+
+// Fail raises an error from a host function: the message begins with the place of its caller.
+func (st *State) Fail(format string, a ...any) {
+	st.Raise(st.String(st.where(1) + fmt.Sprintf(format, a...)))
+}
+
+// fail raises an error of the running function itself.
+func (st *State) fail(msg string) { st.Raise(st.String(st.where(0) + msg)) }
+
+func (f *frame) fail(line int, msg string) {
+	f.line = line
+	f.st.fail(msg)
+}
+
+// String makes a string.
+func (st *State) String(s string) Value {
+	if len(s) == 1 {
+		return st.rt.single[s[0]]
+	}
+	if len(s) > maxString {
+		st.tooLong()
+	}
+	st.rt.charge(stringBytes + len(s))
+	return Value{p: &(&Str{head: head{StringKind}, s: s}).head}
+}
+
+// maxString bounds one string: that of a value in the database.
+const (
+	maxString   = 512 << 20
+	stringBytes = 48
+)
+
+func (st *State) tooLong() { st.fail("string length overflow") }
+
+// NewTable makes a table with room for elements and entries.
+func (st *State) NewTable(elements, entries int) *Table {
+	t := &Table{head: head{TableKind}}
+	if elements > 0 {
+		t.arr = make([]Value, 0, elements)
+	}
+	if entries > 0 && entries <= linear {
+		t.ents = make([]entry, 0, entries)
+	}
+	st.rt.charge(t.bytes())
+	return t
+}
+
+// NewFunction makes a function of the host. It must not keep its arguments; what it returns is read before the
+// next call.
+func NewFunction(name string, f func(*State, []Value) []Value) *Function {
+	return &Function{head: head{FunctionKind}, host: f, name: name}
+}
+
+// Return collects the results of a host function.
+func (st *State) Return(v ...Value) []Value {
+	st.out = append(st.out[:0], v...)
+	return st.out
+}
+
+func (st *State) newCell(v Value) Value {
+	st.rt.charge(32)
+	return Value{p: &(&cell{head{cellKind}, v}).head}
+}
+
+// metatable is the metatable of a value, nil if none.
+func (st *State) metatable(v Value) *Table {
+	switch v.Kind() {
+	case TableKind:
+		return v.Table().meta
+	case StringKind:
+		return st.rt.strings
+	}
+	return nil
+}
+
+func (st *State) metamethod(v Value, event string) Value {
+	m := st.metatable(v)
+	if m == nil {
+		return Value{}
+	}
+	return m.Field(event)
+}
+
+const maxMetaLoop = 100
+
+// index reads obj[key] with metamethods. what describes obj for the message.
+func (f *frame) index(obj, key Value, line int, what any) Value {
+	st := f.st
+	for range maxMetaLoop {
+		var h Value
+		if t := obj.Table(); t != nil {
+			if v := t.Get(key); !v.IsNil() || t.meta == nil {
+				return v
+			}
+			if h = t.meta.Get(metaIndex); h.IsNil() {
+				return Value{}
+			}
+		} else if h = st.metamethod(obj, "__index"); h.IsNil() {
+			f.line = line
+			f.typeError("index", obj, what)
+		}
+		if h.Function() != nil {
+			f.line = line
+			return first(st.Call(h, obj, key))
+		}
+		obj, what = h, nil
+	}
+	f.fail(line, "loop in gettable")
+	return Value{}
+}
+
+var (
+	metaIndex    = constant("__index")
+	metaNewIndex = constant("__newindex")
+)
+
+func first(v []Value) Value {
+	if len(v) == 0 {
+		return Value{}
+	}
+	return v[0]
+}
+
+// ReadOnlyText is the message about changes of a table that must not be changed.
+const ReadOnlyText = "Attempt to modify a readonly table"
+
+// setIndex stores obj[key] = v with metamethods.
+func (f *frame) setIndex(obj, key, v Value, line int, what any) {
+	st := f.st
+	for range maxMetaLoop {
+		var h Value
+		if t := obj.Table(); t != nil {
+			if t.readonly {
+				f.fail(line, ReadOnlyText)
+			}
+			if t.meta == nil || !t.Get(key).IsNil() {
+				f.rawSet(t, key, v, line)
+				return
+			}
+			if h = t.meta.Get(metaNewIndex); h.IsNil() {
+				f.rawSet(t, key, v, line)
+				return
+			}
+		} else if h = st.metamethod(obj, "__newindex"); h.IsNil() {
+			f.line = line
+			f.typeError("index", obj, what)
+		}
+		if h.Function() != nil {
+			f.line = line
+			st.Call(h, obj, key, v)
+			return
+		}
+		obj, what = h, nil
+	}
+	f.fail(line, "loop in settable")
+}
+
+func (f *frame) rawSet(t *Table, key, v Value, line int) {
+	if key.p == nil {
+		f.fail(line, "table index is nil")
+	}
+	if key.p == numHead && key.n != key.n {
+		f.fail(line, "table index is NaN")
+	}
+	if n := t.Set(key, v); n != 0 {
+		f.st.rt.charge(n)
+	}
+}
+
+// typeError says that an operation does not go with a value, and what the value is called in the source.
+func (f *frame) typeError(op string, v Value, what any) {
+	kind := v.Kind().String()
+	if name := describe(what); name != "" {
+		f.st.fail(fmt.Sprintf("attempt to %s %s (a %s value)", op, name, kind))
+	}
+	f.st.fail(fmt.Sprintf("attempt to %s a %s value", op, kind))
+}
+
+// describe names the place where an expression finds its value, as the reference does in messages.
+func describe(e any) string {
+	switch n := e.(type) {
+	case *localNode:
+		return "local '" + n.v.name + "'"
+	case *upvalNode:
+		return "upvalue '" + n.name + "'"
+	case *globalNode:
+		return "global '" + n.name.Text() + "'"
+	case *indexNode:
+		if k, ok := n.key.(*constNode); ok && k.v.IsString() {
+			return "field '" + k.v.Text() + "'"
+		}
+		return "field '?'"
+	case *parenNode:
+		return describe(n.e)
+	case *callNode:
+		if !n.method.IsNil() {
+			return ""
+		}
+	}
+	return ""
+}
+
+func compute(op binOp, x, y float64) float64 {
+	switch op {
+	case opAdd:
+		return x + y
+	case opSub:
+		return x - y
+	case opMul:
+		return x * y
+	case opDiv:
+		return x / y
+	case opMod:
+		return x - math.Floor(x/y)*y
+	default:
+		return pow(x, y)
+	}
+}
+
+func pow(x, y float64) float64 { return math.Pow(x, y) }
+
+var arithEvents = [...]string{"__add", "__sub", "__mul", "__div", "__mod", "__pow"}
+
+// arith computes with what are not two numbers.
+func (f *frame) arith(n *binNode, x, y Value) Value {
+	a, ok := toNumber(x)
+	b, ok2 := toNumber(y)
+	if ok && ok2 {
+		return Num(compute(n.op, a, b))
+	}
+	f.line = n.line
+	if r, done := f.st.binaryMeta(x, y, arithEvents[n.op]); done {
+		return r
+	}
+	if !ok {
+		f.typeError("perform arithmetic on", x, n.a)
+	}
+	f.typeError("perform arithmetic on", y, n.b)
+	return Value{}
+}
+
+func (st *State) binaryMeta(x, y Value, event string) (Value, bool) {
+	h := st.metamethod(x, event)
+	if h.IsNil() {
+		h = st.metamethod(y, event)
+	}
+	if h.IsNil() {
+		return Value{}, false
+	}
+	return first(st.Call(h, x, y)), true
+}
+
+// equal is == with metamethods.
+func (st *State) equal(x, y Value) bool {
+	if x.Equal(y) {
+		return true
+	}
+	a, b := x.Table(), y.Table()
+	if a == nil || b == nil || a.meta == nil || b.meta == nil {
+		return false
+	}
+	h := a.meta.Field("__eq")
+	if h.IsNil() || !h.Equal(b.meta.Field("__eq")) {
+		return false
+	}
+	return first(st.Call(h, x, y)).Truth()
+}
+
+// less is < ; swapped says that the source has > , which matters to the message.
+func (f *frame) less(x, y Value, line int) bool {
+	if x.p == numHead && y.p == numHead {
+		return x.n < y.n
+	}
+	if x.IsString() && y.IsString() {
+		return x.str().s < y.str().s
+	}
+	f.line = line
+	if r, ok := f.st.compareMeta(x, y, "__lt"); ok {
+		return r
+	}
+	f.st.compareError(x, y)
+	return false
+}
+
+func (f *frame) lessEqual(x, y Value, line int) bool {
+	if x.p == numHead && y.p == numHead {
+		return x.n <= y.n
+	}
+	if x.IsString() && y.IsString() {
+		return x.str().s <= y.str().s
+	}
+	f.line = line
+	if r, ok := f.st.compareMeta(x, y, "__le"); ok {
+		return r
+	}
+	if r, ok := f.st.compareMeta(y, x, "__lt"); ok {
+		return !r
+	}
+	f.st.compareError(x, y)
+	return false
+}
+
+// compareMeta calls the metamethod that both operands have in common.
+func (st *State) compareMeta(x, y Value, event string) (bool, bool) {
+	if x.Kind() != y.Kind() {
+		return false, false
+	}
+	h := st.metamethod(x, event)
+	if h.IsNil() || !h.Equal(st.metamethod(y, event)) {
+		return false, false
+	}
+	return first(st.Call(h, x, y)).Truth(), true
+}
+
+func (st *State) compareError(x, y Value) {
+	if a, b := x.Kind().String(), y.Kind().String(); a == b {
+		st.fail(fmt.Sprintf("attempt to compare two %s values", a))
+	} else {
+		st.fail(fmt.Sprintf("attempt to compare %s with %s", a, b))
+	}
+}
+
+// concat joins the operands of a chain of "..", from the right.
+func (f *frame) concat(vals []Value, nodes []any, line int) Value {
+	st := f.st
+	for len(vals) > 1 {
+		n := len(vals)
+		if _, ok := toString(vals[n-1]); ok {
+			if _, ok := toString(vals[n-2]); ok {
+				k := n - 2
+				for k > 0 && (vals[k-1].IsString() || vals[k-1].IsNumber()) {
+					k--
+				}
+				f.line = line
+				vals[k] = st.join(vals[k:])
+				vals, nodes = vals[:k+1], nodes[:k+1]
+				continue
+			}
+		}
+		f.line = line
+		x, y := vals[n-2], vals[n-1]
+		r, ok := st.binaryMeta(x, y, "__concat")
+		if !ok {
+			if x.IsString() || x.IsNumber() {
+				f.typeError("concatenate", y, nodes[n-1])
+			}
+			f.typeError("concatenate", x, nodes[n-2])
+		}
+		vals[n-2] = r
+		vals, nodes = vals[:n-1], nodes[:n-1]
+	}
+	return vals[0]
+}
+
+func (st *State) join(vals []Value) Value {
+	var buf [64]byte
+	b := buf[:0]
+	size := 0
+	for _, v := range vals {
+		size += len(v.Text()) + 24
+	}
+	if size > maxString+24*len(vals) {
+		st.tooLong()
+	}
+	if size > len(buf) {
+		st.rt.reserve(size)
+		st.rt.take(size / 256)
+		b = make([]byte, 0, size)
+	}
+	for _, v := range vals {
+		s, _ := toString(v)
+		b = append(b, s...)
+	}
+	return st.String(string(b))
+}
+
+// length is the operator #.
+func (f *frame) length(v Value, n *unNode) Value {
+	if v.IsString() {
+		return Num(float64(len(v.str().s)))
+	}
+	if t := v.Table(); t != nil {
+		return Num(float64(t.Len()))
+	}
+	f.line = n.line
+	f.typeError("get length of", v, n.a)
+	return Value{}
+}
+
+func (f *frame) negate(v Value, n *unNode) Value {
+	if x, ok := toNumber(v); ok {
+		return Num(-x)
+	}
+	f.line = n.line
+	if h := f.st.metamethod(v, "__unm"); !h.IsNil() {
+		return first(f.st.Call(h, v, v))
+	}
+	f.typeError("perform arithmetic on", v, n.a)
+	return Value{}
+}
+
+// ToText is tostring.
+func (st *State) ToText(v Value) string {
+	if h := st.metamethod(v, "__tostring"); !h.IsNil() && !v.IsString() {
+		r := first(st.Call(h, v))
+		if !r.IsString() {
+			if s, ok := toString(r); ok {
+				return s
+			}
+			st.Fail("'tostring' must return a string to 'print'")
+		}
+		return r.Text()
+	}
+	switch v.Kind() {
+	case Nil:
+		return "nil"
+	case Bool:
+		if v.Truth() {
+			return "true"
+		}
+		return "false"
+	case Number:
+		return FormatNumber(v.n)
+	case StringKind:
+		return v.str().s
+	case FunctionKind:
+		if v.Function().host != nil {
+			return fmt.Sprintf("function: builtin: %p", v.p)
+		}
+	}
+	return fmt.Sprintf("%s: %p", v.Kind(), v.p)
+}
+
+// Name is what a chunk or a function of the host is called.
+func (f *Function) Name() string { return f.name }
+
+// Program is a compiled chunk.
+type Program struct{ p *proto }
+
+// Compile compiles a source. chunk names it in messages: "@name" as it stands, else as a quotation.
+func Compile(src, chunk string) (*Program, error) {
+	p, err := parse(src, chunk)
+	if err != nil {
+		return nil, err
+	}
+	generate(p)
+	return &Program{p}, nil
+}
+
+// Load makes the program a function of the runtime.
+func (rt *Runtime) Load(p *Program) Value {
+	rt.charge(64)
+	return (&Function{head: head{FunctionKind}, proto: p.p}).Value()
+}
+
+// Source is the name of the chunk.
+func (p *Program) Source() string { return strings.TrimPrefix(p.p.chunk, "@") }
