@@ -52,6 +52,8 @@ const (
 	Session
 	// Heavy: may compute for long on values that are in memory; an event loop leaves it to a goroutine.
 	Heavy
+	// Script: runs other commands. It has a transaction of its own, and errors take nothing back.
+	Script
 )
 
 // flagNames is the order and spelling in which COMMAND prints flags; Haypile's own are not printed.

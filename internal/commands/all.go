@@ -13,7 +13,7 @@ func All() []*Command {
 		stringCommands, genericCommands, sortCommands, expireCommands, hashCommands, listCommands,
 		blockingListCommands, setCommands, zsetCommands, geoCommands, streamCommands, bitmapCommands, hllCommands,
 		connectionCommands,
-		{clientCommand, commandCommand}, transactionCommands, pubsubCommands, serverCommands,
+		{clientCommand, commandCommand}, transactionCommands, pubsubCommands, scriptCommands, serverCommands,
 		pikaCommands, hashLaterCommands,
 	}
 	var all []*Command

@@ -20,6 +20,7 @@ import (
 	"haypile/internal/keyspace"
 	"haypile/internal/pubsub"
 	"haypile/internal/resp"
+	"haypile/internal/script"
 	"haypile/internal/tracking"
 )
 
@@ -270,6 +271,14 @@ type Gate interface {
 	Discard() error
 	Watch(c *Call) error
 	Unwatch() error
+	// Scripts is the engine of the node. RunScript runs a script for the call; KillScript ends the one that keeps
+	// others from working; ScriptStats describes it.
+	Scripts() *script.Engine
+	RunScript(c *Call, r ScriptRun) error
+	KillScript(function bool) error
+	// BusyScript is the refusal while a script runs for long, "" otherwise.
+	BusyScript() Error
+	ScriptStats() (ScriptStats, bool)
 	Reset()
 	// WaitEnd is the log offset that the connection's latest write needs.
 	WaitEnd() int64

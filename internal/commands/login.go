@@ -10,8 +10,9 @@ import (
 
 // Contexts of refused calls, as ACL LOG names them.
 const (
-	ContextTop   = "toplevel"
-	ContextMulti = "multi"
+	ContextTop    = "toplevel"
+	ContextMulti  = "multi"
+	ContextScript = "script"
 )
 
 // Account is who the connection acts as; nil may do everything.

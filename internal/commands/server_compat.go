@@ -28,7 +28,6 @@ var compatCommands = []*Command{
 			"Draws a pile of hay, and tells the version.", command.ReadOnly|command.Fast),
 		Run: lolwut,
 	}, command.RouteAny, command.MergeNone),
-	scriptCommand,
 	moduleCommand,
 	clusterCommand(),
 	readMode("READONLY", "Refused: it is for the nodes of a Redis cluster."),
@@ -66,58 +65,6 @@ func lolwut(c *Call) error {
 	b.WriteString("\nHaypile keeps the hay dry. Redis ver. " + Version + "\n")
 	c.Out.Verbatim("txt", b.String())
 	return nil
-}
-
-func scriptSub(name string, arity int, syntax, summary string, r command.Route, m command.Merge,
-	run func(*Call) error) *Command {
-	return &Command{Spec: command.Spec{
-		Name: name, Group: "scripting", Since: "2.6.0", Arity: arity, Syntax: "SCRIPT " + syntax,
-		Summary:    summary,
-		Complexity: "O(1)", Flags: command.NoScript, ACL: []string{"scripting"}, Route: r, Merge: m,
-		Differs: "There are no scripts.",
-	}, Run: run}
-}
-
-// scriptCommand is what Sentinel and clients ask about scripts, of which there are none.
-var scriptCommand = &Command{
-	Spec: scriptSpec(),
-	Sub: []*Command{
-		scriptKill(),
-		scriptSub("EXISTS", -3, "EXISTS sha1 [sha1 ...]", "Whether scripts are known: none is.",
-			command.RouteAllShards, command.MergeLogicalAnd, func(c *Call) error {
-				c.Out.Array(len(c.Args) - 2)
-				for range c.Args[2:] {
-					c.Out.Int(0)
-				}
-				return nil
-			}),
-		scriptSub("FLUSH", -2, "FLUSH [ASYNC | SYNC]", "Forgets all scripts.",
-			command.RouteAllNodes, command.MergeAllSucceeded, func(c *Call) error {
-				if len(c.Args) > 3 || len(c.Args) == 3 && !c.Is(2, "ASYNC") && !c.Is(2, "SYNC") {
-					return Error("ERR SCRIPT FLUSH only support SYNC|ASYNC option")
-				}
-				c.Out.OK()
-				return nil
-			}),
-		helpSub("SCRIPT", "scripting",
-			"EXISTS <sha1> [<sha1> ...]",
-			"    Return information about the existence of the scripts in the script cache.",
-			"FLUSH [ASYNC|SYNC]", "    Flush the Lua scripts cache. Very dangerous on replicas.",
-			"KILL", "    Kill the currently executing Lua script."),
-	},
-}
-
-func scriptSpec() command.Spec {
-	s := containerSpec("SCRIPT", "2.6.0", "About scripts, of which there are none.")
-	s.Group = "scripting"
-	return s
-}
-
-func scriptKill() *Command {
-	c := scriptSub("KILL", 2, "KILL", "Ends the running script: there is none.",
-		command.RouteAllShards, command.MergeOneSucceeded, func(*Call) error { return Error(resp.ErrNotBusy) })
-	c.Flags |= command.AllowBusy
-	return c
 }
 
 const errNoModules = Error("ERR modules cannot be loaded: the commands are built in")

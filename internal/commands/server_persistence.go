@@ -106,6 +106,9 @@ func shutdown(c *Call) error {
 		c.Out.OK()
 		return nil
 	}
+	if busy := c.Client.Gate.BusyScript(); busy != "" && !opt.NoSave {
+		return busy
+	}
 	if err := c.Node.Shutdown(c.Ctx, opt); err != nil {
 		var reply Error
 		if reply, _ = err.(Error); reply == "" {

@@ -44,6 +44,9 @@ func (s *Session) admit(cmd, sub *commands.Command, args [][]byte) commands.Erro
 	if cl.Proto == 2 && cl.Subscribed() && !allowedSubscribed(c) {
 		return commands.Error(resp.OnlyPubSub(strings.ToLower(cmd.Name)))
 	}
+	if e := s.x.scripts.busy.Load(); e != nil && f&command.AllowBusy == 0 {
+		return *e
+	}
 	role := s.x.Role()
 	if role.Loading != "" && f&command.Loading == 0 {
 		return role.Loading

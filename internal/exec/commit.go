@@ -43,7 +43,9 @@ func alone(cmd *commands.Command, args [][]byte) bool {
 }
 
 func writes(cmd *commands.Command) bool {
-	return cmd.Flags&(command.Write|command.MayReplicate|command.Exclusive) != 0
+	f := cmd.Flags
+	return f&(command.Write|command.MayReplicate|command.Exclusive) != 0 ||
+		f&(command.Script|command.ReadOnly) == command.Script
 }
 
 // committer is group commit. Whoever submits while nobody leads becomes the leader: it takes everything

@@ -96,9 +96,10 @@ type Executor struct {
 	unconfirmed atomic.Int64
 	Monitors    atomic.Int64
 
-	commit committer
-	watch  watchers
-	pause  pauseState
+	commit  committer
+	watch   watchers
+	pause   pauseState
+	scripts scripts
 
 	waiters waiters
 
@@ -129,6 +130,7 @@ func New(opt Options) *Executor {
 	x.expiry.Store(true)
 	x.commit.x = x
 	x.pause.init()
+	x.scripts.init()
 	return x
 }
 
@@ -155,6 +157,7 @@ func (x *Executor) Role() *Role { return x.role.Load() }
 // SetRole changes the role: it waits until no transaction is open, and none opens meanwhile. f, if not nil,
 // runs in between, and the role that it returns takes effect.
 func (x *Executor) SetRole(f func() (Role, error)) error {
+	x.StopScripts()
 	x.latch.Lock()
 	defer x.latch.Unlock()
 	r, err := f()
@@ -250,6 +253,7 @@ type Session struct {
 	watch  watchState
 	timer  commandTimer
 	denied acl.Verdict // see permit
+	script scriptState
 }
 
 // mark is where in Out the reply of a write command stands that may still have to become an error. read marks
@@ -419,6 +423,8 @@ func (s *Session) dispatch(cmd *commands.Command, args [][]byte) {
 	switch f := cmd.Flags; {
 	case blocks(cmd):
 		s.runBlocking(cmd, args)
+	case f&command.Script != 0:
+		s.runScript(cmd, args)
 	case alone(cmd, args) && writes(cmd):
 		s.runExclusive(cmd, args)
 	case alone(cmd, args):
@@ -649,7 +655,11 @@ func (s *Session) invokeMarked(cmd *commands.Command, args [][]byte, m *keyspace
 // run calls the function, turns an error into the reply, and counts.
 func (s *Session) run(cmd *commands.Command, m *keyspace.Mark) bool {
 	from := len(s.Out.Buf)
-	err := cmd.Run(&s.call)
+	return s.ran(cmd, m, from, cmd.Run(&s.call))
+}
+
+// ran takes the outcome of a function whose reply begins at from.
+func (s *Session) ran(cmd *commands.Command, m *keyspace.Mark, from int, err error) bool {
 	if err != nil {
 		s.Out.Buf = s.Out.Buf[:min(from, len(s.Out.Buf))] // EXEC may have sent the replies before it
 		if m != nil {

@@ -64,7 +64,8 @@ func (s *Session) enqueue(cmd *commands.Command, args [][]byte) {
 	}
 	m.queue = append(m.queue, queued{cmd, copied})
 	m.writes = m.writes || writes(cmd)
-	m.exclusive = m.exclusive || alone(cmd, args)
+	// A script may touch keys that nobody has named.
+	m.exclusive = m.exclusive || alone(cmd, args) || cmd.Flags&command.Script != 0
 	s.Client.MultiLen = len(m.queue)
 	s.Out.SimpleString("QUEUED")
 }
@@ -149,6 +150,7 @@ func (s *Session) execQueue(m *multiState) error {
 	t.Reset()
 	from, reign := len(s.Out.Buf), x.ended.Load()
 	writable, keyed := x.Role().Writable, false
+	defer func() { s.script.exclusive = false }()
 	outer := s.call
 	s.Out.Array(len(m.queue))
 	var after []func()
@@ -161,7 +163,7 @@ func (s *Session) execQueue(m *multiState) error {
 		if writable && writes(q.cmd) {
 			mode = x.writeMode(q.cmd)
 		}
-		keyed = keyed || q.cmd.Flags&command.Write != 0
+		keyed = keyed || q.cmd.Flags&(command.Write|command.Script) != 0
 		t.Begin(mode, s.Client.DB, s.timer.nowMillis())
 		t.Client(s.Client.ID)
 		mark := t.Mark()
@@ -196,6 +198,12 @@ func (s *Session) invokeInMulti(q queued, m *keyspace.Mark, before int64) {
 	keyed := q.cmd.Flags&(command.Write|command.ReadOnly|command.MayReplicate) != 0
 	s.call.Reset()
 	s.call.InMulti = true
+	if q.cmd.Flags&command.Script != 0 {
+		s.call.Tx, s.call.Args, s.call.Cmd = s.r.tx, q.args, q.cmd
+		s.script.exclusive = true
+		s.run(q.cmd, nil) // what it did before an error stays
+		return
+	}
 	if keyed {
 		s.invokeMarked(q.cmd, q.args, m, before)
 		return

@@ -95,6 +95,16 @@ func (h *Held) TryAcquire(want []Want) bool {
 	return true
 }
 
+// Covers reports whether w is held, exclusively if it asks for that.
+func (h *Held) Covers(w Want) bool {
+	for i := range h.held {
+		if l := &h.held[i]; l.lock == w.Lock && (w.Shared || !l.shared) {
+			return true
+		}
+	}
+	return false
+}
+
 // has reports whether w is covered by an exclusive lock held.
 func (h *Held) has(w Want) bool {
 	for i := range h.held {

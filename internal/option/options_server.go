@@ -262,6 +262,12 @@ var (
 		Help: "Entries kept in the slow log.",
 	})
 
+	BusyScriptThreshold = durationOption(Spec{
+		Name: "busy-script-threshold", Aliases: []string{"lua-time-limit"}, Group: GroupClients, Default: "5000", Min: 0,
+		Max: math.MaxInt64 / int64(time.Millisecond), Unit: time.Millisecond,
+		Help: "A script that runs longer makes the node answer BUSY, and can be ended by SCRIPT KILL.",
+	})
+
 	LatencyMonitorThreshold = durationOption(Spec{
 		Name: "latency-monitor-threshold", Group: GroupObserve, Default: "0", Min: 0,
 		Max: math.MaxInt64 / int64(time.Millisecond), Unit: time.Millisecond,

@@ -133,6 +133,16 @@ const (
 	ErrUnkillable = "UNKILLABLE Sorry the script already executed write commands against the " +
 		"dataset. You can either wait the script termination or kill the server in a hard way using " +
 		"the SHUTDOWN NOSAVE command."
+	ErrBusyFunction = "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
+	// ErrScriptWrites refuses a script that may write, in one of the commands for reading.
+	ErrScriptWrites   = "ERR Can not execute a script with write flag using *_ro command."
+	ErrScriptReadOnly = "ERR Write commands are not allowed from read-only scripts."
+	ErrScriptReplica  = "READONLY Can not run script with write flag on readonly replica."
+	ErrScriptUnknown  = "ERR Unknown Redis command called from script"
+	ErrScriptArity    = "ERR Wrong number of args calling Redis command from script"
+	ErrScriptStale    = "ERR Can not execute the command on a stale replica"
+	// ErrScriptEnded ends a script because of what the node does; nothing of it is kept.
+	ErrScriptEnded   = "UNBLOCKED the script was ended because this node stops or changes its role; nothing of it was kept"
 	ErrKeysNegative  = "ERR Number of keys can't be negative"
 	ErrNotFromScript = "ERR This Redis command is not allowed from script"
 )

@@ -367,6 +367,7 @@ func (s *Server) Close() error {
 		s.feeds.Close()
 	}
 	s.settle.Do(func() { close(s.settled) })
+	s.x.EndScripts()
 	s.wg.Wait()
 	if s.loops != nil {
 		s.loops.Close()

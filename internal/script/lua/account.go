@@ -30,7 +30,7 @@ func (rt *Runtime) collect(n int) {
 		a.grown = 0
 		st := rt.current
 		e := &Error{Value: constant("not enough memory")}
-		e.Source, e.Line = st.position()
+		e.Source, e.Line = st.Position()
 		panic(e)
 	}
 }

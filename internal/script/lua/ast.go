@@ -63,10 +63,12 @@ type (
 	whileStat struct {
 		cond any
 		body []any
+		line int
 	}
 	repeatStat struct {
 		body []any
 		cond any
+		line int
 	}
 	ifStat struct {
 		conds  []any

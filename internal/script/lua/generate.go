@@ -112,10 +112,11 @@ func statement(s any) stmt {
 		code := block(s.body)
 		return func(f *frame) flow { return runBlock(code, f) }
 	case *whileStat:
-		test, code := condition(s.cond), block(s.body)
+		test, code, line := condition(s.cond), block(s.body), s.line
 		return func(f *frame) flow {
 			rt := f.st.rt
 			for test(f) {
+				f.line = line // an end of the run in here names it
 				rt.step()
 				if c := runBlock(code, f); c != next {
 					if c == broke {
@@ -127,10 +128,11 @@ func statement(s any) stmt {
 			return next
 		}
 	case *repeatStat:
-		test, code := condition(s.cond), block(s.body)
+		test, code, line := condition(s.cond), block(s.body), s.line
 		return func(f *frame) flow {
 			rt := f.st.rt
 			for {
+				f.line = line // an end of the run in here names it
 				rt.step()
 				if c := runBlock(code, f); c != next {
 					if c == broke {
@@ -444,6 +446,7 @@ func forNumCode(s *forNumStat) stmt {
 		}
 		rt := f.st.rt
 		for ; by > 0 && i <= end || by <= 0 && i >= end; i += by {
+			f.line = line
 			rt.step()
 			if v.captured {
 				f.regs[v.slot] = f.st.newCell(Num(i))
@@ -485,6 +488,7 @@ func forInCode(s *forInStat) stmt {
 		walk := fn != nil && fn == rt.nextFn
 		elements := fn != nil && fn == rt.ipairsFn
 		for {
+			f.line = line
 			rt.step()
 			var vals []Value
 			switch t := state.Table(); {

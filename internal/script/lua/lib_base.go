@@ -116,7 +116,7 @@ func init() {
 				st.Fail("cannot change a protected metatable")
 			}
 			if t.readonly {
-				st.Fail(ReadOnlyText)
+				st.fail(ReadOnlyText)
 			}
 			t.meta = m.Table()
 			return v[:1]
@@ -178,7 +178,7 @@ func (st *State) protectWith(h Value, f func()) *Error {
 func (st *State) SetRaw(t *Table, k, v Value) {
 	switch {
 	case t.readonly:
-		st.Fail(ReadOnlyText)
+		st.fail(ReadOnlyText)
 	case k.IsNil():
 		st.fail("table index is nil")
 	case k.IsNumber() && k.n != k.n:

@@ -249,7 +249,7 @@ func (ps *parser) statement() (s any, last bool) {
 		ps.expect(tDo)
 		body := ps.loop()
 		ps.match(tEnd, tWhile, line)
-		return &whileStat{cond, body}, false
+		return &whileStat{cond, body, line}, false
 	case tDo:
 		ps.next()
 		body := ps.block()
@@ -266,7 +266,7 @@ func (ps *parser) statement() (s any, last bool) {
 		ps.match(tUntil, tRepeat, line)
 		cond := ps.expr() // sees the variables of the body
 		ps.fs.active = ps.fs.active[:n]
-		return &repeatStat{body, cond}, false
+		return &repeatStat{body, cond, line}, false
 	case tFunction:
 		return ps.functionStatement(line), false
 	case tLocal:

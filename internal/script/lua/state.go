@@ -15,6 +15,7 @@ package lua
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"strings"
 )
 
@@ -107,6 +108,7 @@ func NewRuntime(memory int) *Runtime {
 	}
 	rt.main = newState(rt, firstChunk)
 	rt.current = rt.main
+	rt.random.seed(rand.Int32())
 	rt.openLibraries()
 	return rt
 }
@@ -119,7 +121,6 @@ func newState(rt *Runtime, stack int) *State {
 func (rt *Runtime) Begin() {
 	rt.steps, rt.left = 0, tickSteps
 	rt.account = account{}
-	rt.random.seed(0)
 	rt.depth, rt.hosts = 0, 0
 }
 
@@ -370,12 +371,12 @@ func (st *State) Runtime() *Runtime { return st.rt }
 // Raise raises an error with any value.
 func (st *State) Raise(v Value) {
 	e := &Error{Value: v}
-	e.Source, e.Line = st.position()
+	e.Source, e.Line = st.Position()
 	panic(e)
 }
 
-// position is where the youngest function that is not the host's stands.
-func (st *State) position() (source string, line int) {
+// Position is where the youngest function that is not the host's stands.
+func (st *State) Position() (source string, line int) {
 	for i := st.nframe - 1; i >= 0; i-- {
 		if f := st.frames[i]; f.fn != nil && f.fn.proto != nil {
 			return f.fn.proto.chunk, f.line
@@ -862,3 +863,24 @@ func (rt *Runtime) Load(p *Program) Value {
 
 // Source is the name of the chunk.
 func (p *Program) Source() string { return strings.TrimPrefix(p.p.chunk, "@") }
+
+// Stop ends the run from a host function, for a reason that the script cannot catch.
+func Stop(err error) { panic(ended{err}) }
+
+// Take counts steps that the host has taken for the run.
+func (rt *Runtime) Take(n int) { rt.take(n) }
+
+// Do runs f, which may raise errors as a host function does.
+func (rt *Runtime) Do(f func()) error {
+	_, err := rt.Run(NewFunction("", func(*State, []Value) []Value {
+		f()
+		return nil
+	}).Value())
+	return err
+}
+
+// Protected calls fn as pcall does: true comes before the results.
+func (st *State) Protected(fn Value, args []Value) (out []Value, err *Error) {
+	err = st.protect(func() { out = append([]Value{True}, st.call(fn, args)...) })
+	return out, err
+}
