@@ -223,11 +223,13 @@ func (s *Session) scriptOnce(cmd *commands.Command, args [][]byte) bool {
 		return true
 	}
 	t.Frame()
-	held := &s.r.held
+	var done []*waiter
 	if exclusive {
-		held = nil
+		done = x.serveDatabases(s.r, x.serveTouched(s.r, 0, nil, nil))
+	} else {
+		done = x.serveTouched(s.r, 0, &s.r.held, nil)
 	}
-	if err := s.commitAlone(t, true, reign, x.serveTouched(s.r, 0, held, nil)); err != nil {
+	if err := s.commitAlone(t, true, reign, done); err != nil {
 		s.Out.Buf = s.Out.Buf[:from]
 		s.fail(x.replyFor(err))
 		return true

@@ -24,6 +24,7 @@ type vm struct {
 	argv  [][]byte // of the call under way
 	buf   []byte   // behind argv
 	depth int
+	json  jsonConfig
 }
 
 // The versions that a script sees.
@@ -63,6 +64,14 @@ func newVM() *vm {
 	lib.SetField("REDIS_VERSION", lua.Constant(redisVersion))
 	g.SetField("redis", lib.Value())
 	g.SetField("server", lib.Value())
+	g.SetField("cjson", v.jsonLibrary().Value())
+	pack := lua.NewLibrary(msgpackLibrary)
+	for name, text := range msgpackTexts {
+		pack.SetField(name, lua.Constant(text))
+	}
+	g.SetField("cmsgpack", pack.Value())
+	g.SetField("struct", lua.NewLibrary(structLibrary).Value())
+	g.SetField("bit", lua.NewLibrary(bitLibrary).Value())
 	g.SetField("pcall", lua.NewFunction("pcall", pcall).Value())
 	g.SetMeta(lua.NewLibrary(map[string]func(*lua.State, []lua.Value) []lua.Value{"__index": missingGlobal}))
 	v.rt.Seal()
@@ -97,7 +106,7 @@ func pcall(st *lua.State, a []lua.Value) []lua.Value {
 }
 
 func (v *vm) begin(host Host) {
-	v.host, v.proto = host, 2
+	v.host, v.proto, v.depth, v.json = host, 2, 0, jsonDefaults
 	v.rt.Begin()
 }
 

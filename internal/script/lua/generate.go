@@ -574,6 +574,7 @@ func tailCode(n *callNode) stmt {
 		if fn.Function() == nil && st.metamethod(fn, "__call").IsNil() {
 			f.callError(n, fn)
 		}
+		st.method = !n.method.IsNil()
 		f.ret = st.call(fn, args)
 		st.chunk, st.top = chunk, top
 		return returned
@@ -619,7 +620,7 @@ func callCode(n *callNode) multi {
 			return ret
 		}
 	}
-	target, list := targetCode(n), listCode(n.args)
+	target, list, method := targetCode(n), listCode(n.args), !n.method.IsNil()
 	return func(f *frame) []Value {
 		st := f.st
 		chunk, top := st.chunk, st.top
@@ -628,6 +629,7 @@ func callCode(n *callNode) multi {
 		if v.p == nil || v.p.kind != FunctionKind && st.metamethod(v, "__call").IsNil() {
 			f.callError(n, v)
 		}
+		st.method = method
 		ret := st.call(v, args)
 		st.chunk, st.top = chunk, top
 		return ret

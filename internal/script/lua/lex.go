@@ -107,6 +107,11 @@ func (l *lexer) failAt(msg string, from int) {
 	panic(&SyntaxError{fmt.Sprintf("%s:%d: %s near '%s'", chunkID(l.chunk), l.line, msg, l.src[from:min(l.pos, len(l.src))])})
 }
 
+// failIn is failAt in a quoted string, whose escapes have been replaced.
+func (l *lexer) failIn(msg string, quote byte, text string) {
+	panic(&SyntaxError{fmt.Sprintf("%s:%d: %s near '%c%s'", chunkID(l.chunk), l.line, msg, quote, text)})
+}
+
 func (l *lexer) tokenText() string {
 	switch l.tok {
 	case tName, tString, tNumber:
@@ -321,7 +326,6 @@ func (l *lexer) long(level int, what string) string {
 }
 
 func (l *lexer) quoted(quote byte) string {
-	from := l.pos
 	l.pos++
 	var b strings.Builder
 	for {
@@ -334,9 +338,9 @@ func (l *lexer) quoted(quote byte) string {
 			l.pos++
 			return b.String()
 		case '\n', '\r':
-			l.failAt("unfinished string", from)
+			l.failIn("unfinished string", quote, b.String())
 		case '\\':
-			l.escape(&b, from)
+			l.escape(&b, quote)
 		default:
 			b.WriteByte(c)
 			l.pos++
@@ -346,7 +350,7 @@ func (l *lexer) quoted(quote byte) string {
 
 var escapes = map[byte]byte{'a': '\a', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t', 'v': '\v'}
 
-func (l *lexer) escape(b *strings.Builder, from int) {
+func (l *lexer) escape(b *strings.Builder, quote byte) {
 	l.pos++
 	if l.pos >= len(l.src) {
 		return // the loop of quoted says so
@@ -366,7 +370,7 @@ func (l *lexer) escape(b *strings.Builder, from int) {
 			l.pos++
 		}
 		if n > 255 {
-			l.failAt("escape sequence too large", from)
+			l.failIn("escape sequence too large", quote, b.String())
 		}
 		b.WriteByte(byte(n))
 	default:

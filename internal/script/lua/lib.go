@@ -28,6 +28,11 @@ func (a Args) Len() int { return len(a.v) }
 
 // Bad raises an error about an argument.
 func (a Args) Bad(i int, format string, x ...any) {
+	if a.st.frames[a.st.nframe-1].method {
+		if i--; i == 0 {
+			a.st.Fail("calling '%s' on bad self (%s)", a.name, fmt.Sprintf(format, x...))
+		}
+	}
 	a.st.Fail("bad argument #%d to '%s' (%s)", i, a.name, fmt.Sprintf(format, x...))
 }
 

@@ -15,7 +15,7 @@ func init() {
 		"assert": func(st *State, v []Value) []Value {
 			a := st.Check("assert", v)
 			if !a.Any(1).Truth() {
-				st.Raise(st.String(a.OptStr(2, "assertion failed!")))
+				st.Fail("%s", a.OptStr(2, "assertion failed!"))
 			}
 			return v
 		},
@@ -145,7 +145,7 @@ func init() {
 	}
 }
 
-var kindValues = func() (v [ThreadKind + 1]Value) {
+var kindValues = func() (v [Userdata + 1]Value) {
 	for k := range v {
 		v[k] = constant(Kind(k).String())
 	}

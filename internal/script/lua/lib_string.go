@@ -388,6 +388,9 @@ func format(st *State, v []Value) string {
 }
 
 func (d directive) append(b []byte, a Args, arg int) []byte {
+	if arg > a.Len() && strings.IndexByte("cdiouxXeEfgGqs", d.verb) >= 0 {
+		a.Bad(arg, "no value")
+	}
 	switch d.verb {
 	case 'c':
 		return append(b, d.pad(string([]byte{byte(a.Int(arg))}))...)

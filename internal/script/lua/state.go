@@ -65,6 +65,7 @@ type State struct {
 	top    int
 	out    []Value // results of host functions
 	co     *coroutine
+	method bool // the next call is one of a method
 }
 
 // frame is a call under way.
@@ -77,6 +78,7 @@ type frame struct {
 	ret     []Value
 	one     [1]Value
 	tails   bool // it has replaced a caller
+	method  bool // it was called as obj:name(), so that its first argument is not counted
 	tail    Value
 	args    []Value
 }
@@ -237,6 +239,7 @@ func (st *State) call(fn Value, args []Value) []Value {
 		st.overflow()
 	}
 	fr := st.push()
+	st.method = false
 	chunk, top := st.chunk, st.top
 	fr.tails = false
 	depth := rt.depth
@@ -300,7 +303,8 @@ func (st *State) callHost(f *Function, args []Value) []Value {
 	rt.hosts++
 	rt.depth += 16
 	fr := st.push()
-	fr.fn, fr.line, fr.tails = f, -1, false
+	fr.fn, fr.line, fr.tails, fr.method = f, -1, false, st.method
+	st.method = false
 	ret := f.host(st, args)
 	st.nframe--
 	fr.fn = nil
@@ -831,6 +835,8 @@ func (st *State) ToText(v Value) string {
 		return FormatNumber(v.n)
 	case StringKind:
 		return v.str().s
+	case Userdata:
+		return "userdata: (nil)"
 	case FunctionKind:
 		if v.Function().host != nil {
 			return fmt.Sprintf("function: builtin: %p", v.p)
@@ -866,6 +872,9 @@ func (p *Program) Source() string { return strings.TrimPrefix(p.p.chunk, "@") }
 
 // Stop ends the run from a host function, for a reason that the script cannot catch.
 func Stop(err error) { panic(ended{err}) }
+
+// Charge notes that the host has allocated for the run.
+func (rt *Runtime) Charge(n int) { rt.charge(n) }
 
 // Take counts steps that the host has taken for the run.
 func (rt *Runtime) Take(n int) { rt.take(n) }

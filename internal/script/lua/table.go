@@ -264,6 +264,20 @@ func (t *Table) Next(k Value) (key, val Value, ok bool) {
 	return t.nextEntry(0)
 }
 
+// Each calls f for each element and entry, in order. f must not add to the table.
+func (t *Table) Each(f func(k, v Value)) {
+	for i, v := range t.arr {
+		if !v.IsNil() {
+			f(Num(float64(i+1)), v)
+		}
+	}
+	for i := range t.ents {
+		if e := &t.ents[i]; !e.val.IsNil() {
+			f(e.key, e.val)
+		}
+	}
+}
+
 func (t *Table) nextEntry(e int) (key, val Value, ok bool) {
 	for ; e < len(t.ents); e++ {
 		if v := t.ents[e].val; !v.IsNil() {

@@ -11,7 +11,7 @@ import (
 // Kind is the type of a value.
 type Kind uint8
 
-// The kinds. There is no userdata.
+// The kinds. The only userdata is Null.
 const (
 	Nil Kind = iota
 	Bool
@@ -20,10 +20,11 @@ const (
 	TableKind
 	FunctionKind
 	ThreadKind
+	Userdata
 	cellKind
 )
 
-var kindNames = [...]string{"nil", "boolean", "number", "string", "table", "function", "thread", "upvalue"}
+var kindNames = [...]string{"nil", "boolean", "number", "string", "table", "function", "thread", "userdata", "upvalue"}
 
 func (k Kind) String() string { return kindNames[k] }
 
@@ -47,6 +48,9 @@ var (
 	True  = Value{boolHead, 1}
 	False = Value{boolHead, 0}
 )
+
+// Null is a value that is neither nil nor anything else: what stands for null in documents.
+var Null = Value{p: &head{Userdata}}
 
 // Num makes a number.
 func Num(f float64) Value { return Value{numHead, f} }
@@ -191,6 +195,9 @@ func FormatNumber(f float64) string {
 	}
 	return formatG(f, 14)
 }
+
+// FormatG prints a number as C's %.<prec>g does.
+func FormatG(f float64, prec int) string { return formatG(f, prec) }
 
 // formatG is %.<prec>g.
 func formatG(f float64, prec int) string {
