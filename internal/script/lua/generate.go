@@ -28,7 +28,6 @@ func runBlock(code []stmt, f *frame) flow {
 
 // generate makes the closures of a function and of those within it.
 func generate(p *proto) {
-	p.depth = nesting(p.body)
 	p.code = block(p.body)
 	p.body = nil
 }
@@ -54,6 +53,10 @@ func nesting(node any) int {
 		return 1 + max(nesting(n.a), nesting(n.b))
 	case *parenNode:
 		return nesting(n.e)
+	case *funcNode:
+		return 1 + n.p.depth
+	case *localFuncStat:
+		return 2 + n.f.p.depth
 	case *tableNode:
 		d := 0
 		for _, it := range n.items {

@@ -87,6 +87,9 @@ func (ps *parser) open(line int) {
 
 func (ps *parser) close() *proto {
 	p := ps.fs.p
+	if p.depth = nesting(p.body); p.depth > maxFunctionDepth {
+		ps.fail("chunk has too many syntax levels", false)
+	}
 	for _, v := range p.params {
 		if v.captured {
 			p.captured = append(p.captured, v.slot)
@@ -525,6 +528,9 @@ func (ps *parser) primary() any {
 
 // maxChain bounds chains of fields, calls and operators, which the reference does not bound.
 const maxChain = 2000
+
+// maxFunctionDepth bounds how deeply a function nests in all, chains within chains included.
+const maxFunctionDepth = 20000
 
 func (ps *parser) arguments() []any {
 	line := ps.line
