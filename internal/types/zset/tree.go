@@ -303,3 +303,53 @@ func (z *ZSet) load(level int, from, to []byte) (*node, error) {
 	n.children = make([]atomic.Pointer[node], len(n.separators))
 	return n, err
 }
+
+// takeAhead is the number of pages that are read at once where entries are taken off one after the other: each
+// reading makes the engine take what is pending.
+const takeAhead = 8
+
+// loadLeaf reads the entries of the page that a path ends at, and of some that follow if they will be wanted.
+func (z *ZSet) loadLeaf(t *tree, p *path, back bool) (*node, error) {
+	if p.levels == 0 {
+		n, err := z.load(0, nil, nil)
+		if err != nil {
+			return nil, err
+		}
+		return t.complete(&t.root, n), nil
+	}
+	b, first, last := p.step[1].n, p.step[1].page, p.step[1].page
+	if z.takes && back {
+		first = max(0, first-takeAhead+1)
+	} else if z.takes {
+		last = min(len(b.separators)-1, last+takeAhead-1)
+	}
+	end := p.end
+	if last > p.step[1].page {
+		if last == len(b.separators)-1 {
+			last-- // where the last page of the branch ends is not known here
+		}
+		end = b.separators[last+1]
+	}
+	leaves := make([]*node, last-first+1)
+	for i := range leaves {
+		leaves[i] = &node{leaf: true}
+	}
+	at := 0
+	err := z.scan(Range{b.separators[first], end}, false, func(order []byte) bool {
+		for at+1 < len(leaves) && bytes.Compare(order, b.separators[first+at+1]) >= 0 {
+			at++
+		}
+		leaves[at].appendEntry(order)
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, n := range leaves {
+		n = t.complete(&b.children[first+i], n)
+		if first+i == p.step[1].page {
+			p.leaf = n
+		}
+	}
+	return p.leaf, nil
+}

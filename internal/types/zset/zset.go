@@ -24,7 +24,9 @@ type ZSet struct {
 	members.Members
 	x extra
 	// bulk: the pages are built by Save, all at once.
-	bulk    bool
+	bulk bool
+	// takes: entries are being removed in their order; the next to go are read ahead.
+	takes   bool
 	changed bool
 }
 
@@ -260,16 +262,10 @@ func (z *ZSet) walk(r Range, back bool, f func(order []byte) (more bool)) error 
 			return err
 		}
 		if p.leaf == nil {
-			if p.leaf, err = z.load(0, p.from(), p.end); err != nil {
+			if p.leaf, err = z.loadLeaf(t, &p, back); err != nil {
 				return err
 			}
 			read++
-			if p.levels > 0 {
-				s := p.step[1]
-				p.leaf = t.complete(&s.n.children[s.page], p.leaf)
-			} else {
-				p.leaf = t.complete(&t.root, p.leaf)
-			}
 		}
 		if !p.leaf.visit(r, back, f) {
 			return nil
@@ -344,6 +340,7 @@ const removeBatch = 256
 // RemoveRange deletes up to limit entries of a range, from its start or, backwards, from its end; visit sees each
 // before it is gone, in that order.
 func (z *ZSet) RemoveRange(r Range, back bool, limit uint64, visit func(Entry)) (removed uint64, err error) {
+	z.takes = true
 	for limit > 0 && z.Len() > 0 {
 		var batch []Entry
 		most := min(limit, removeBatch)
