@@ -11,7 +11,7 @@ import (
 func All() []*Command {
 	lists := [][]*Command{
 		stringCommands, genericCommands, sortCommands, expireCommands, hashCommands, listCommands,
-		blockingListCommands, setCommands, zsetCommands, geoCommands, streamCommands, bitmapCommands, hllCommands,
+		blockingListCommands, setCommands, zsetCommands, blockingZSetCommands, geoCommands, streamCommands, bitmapCommands, hllCommands,
 		connectionCommands,
 		{clientCommand, commandCommand}, transactionCommands, pubsubCommands, scriptCommands, serverCommands,
 		pikaCommands, hashLaterCommands,

@@ -160,11 +160,7 @@ func (c *Call) popEntries(z *zset.ZSet, max bool, count uint64, nested bool) (ui
 		return 0, err
 	}
 	c.Out.EndArray(list, n)
-	event := "zpopmin"
-	if max {
-		event = "zpopmax"
-	}
-	return removed, c.saveZSet(z, event, removed > 0)
+	return removed, c.saveZSet(z, eventsZPop[max], removed > 0)
 }
 
 // writeEntry answers an entry and returns how many elements of the enclosing array it took.
@@ -181,6 +177,8 @@ func (c *Call) writeEntry(e zset.Entry, score, nested bool) int {
 	}
 	return 1
 }
+
+var eventsZPop = map[bool]string{false: "zpopmin", true: "zpopmax"}
 
 var wordsZPop = map[bool][]byte{false: []byte("ZPOPMIN"), true: []byte("ZPOPMAX")}
 
