@@ -250,11 +250,11 @@ func readRaw(r *bufio.Reader) (string, error) {
 		b := make([]byte, n+2)
 		_, err := io.ReadFull(r, b)
 		return line + string(b), err
-	case '*', '%', '~', '>':
+	case '*', '%', '~', '>', '|':
 		if _, err := fmt.Sscanf(line[1:], "%d", &n); err != nil {
 			return line, err
 		}
-		if line[0] == '%' {
+		if line[0] == '%' || line[0] == '|' {
 			n *= 2
 		}
 		for ; n > 0; n-- {

@@ -73,78 +73,64 @@ var objectCommand = &Command{
 const maxEmbedded = 44
 
 func objectEncoding(c *Call, e *keyspace.Entry) error {
+	name, err := encodingName(c.Tx, c.Node.Config(), e)
+	if err != nil {
+		return err
+	}
+	c.Out.BulkString(name)
+	return nil
+}
+
+// encodingName is the representation that Redis would choose for a value.
+func encodingName(tx *keyspace.Txn, cfg *option.Config, e *keyspace.Entry) (string, error) {
 	switch e.Meta.Type {
 	case encoding.String:
 		v := e.Meta.Value
 		_, isInt := resp.ParseInt(v)
 		switch {
 		case isInt:
-			c.Out.BulkString("int")
+			return "int", nil
 		case len(v) <= maxEmbedded:
-			c.Out.BulkString("embstr")
-		default:
-			c.Out.BulkString("raw")
+			return "embstr", nil
 		}
+		return "raw", nil
 	case encoding.Hash:
-		h, err := hash.At(c.Tx, *e)
+		h, err := hash.At(tx, *e)
 		if err != nil {
-			return err
+			return "", err
 		}
-		cfg := c.Node.Config()
 		compact, err := h.Compact(cfg.Int(option.HashMaxListpackEntries), cfg.Int(option.HashMaxListpackValue))
-		if err != nil {
-			return err
-		}
-		if compact {
-			c.Out.BulkString("listpack")
-		} else {
-			c.Out.BulkString("hashtable")
-		}
+		return listpackOr("hashtable", compact), err
 	case encoding.Set:
-		s, err := set.At(c.Tx, *e)
+		s, err := set.At(tx, *e)
 		if err != nil {
-			return err
+			return "", err
 		}
-		cfg := c.Node.Config()
-		name, err := s.Encoding(set.Limits{IntsetEntries: cfg.Int(option.SetMaxIntsetEntries),
+		return s.Encoding(set.Limits{IntsetEntries: cfg.Int(option.SetMaxIntsetEntries),
 			ListpackEntries: cfg.Int(option.SetMaxListpackEntries), ListpackValue: cfg.Int(option.SetMaxListpackValue)})
-		if err != nil {
-			return err
-		}
-		c.Out.BulkString(name)
 	case encoding.ZSet:
-		z, err := zset.At(c.Tx, *e)
+		z, err := zset.At(tx, *e)
 		if err != nil {
-			return err
+			return "", err
 		}
-		cfg := c.Node.Config()
 		compact, err := z.Compact(cfg.Int(option.ZsetMaxListpackEntries), cfg.Int(option.ZsetMaxListpackValue))
-		if err != nil {
-			return err
-		}
-		if compact {
-			c.Out.BulkString("listpack")
-		} else {
-			c.Out.BulkString("skiplist")
-		}
+		return listpackOr("skiplist", compact), err
 	case encoding.Stream:
-		c.Out.BulkString("stream")
+		return "stream", nil
 	case encoding.List:
-		l, err := list.At(c.Tx, *e)
+		l, err := list.At(tx, *e)
 		if err != nil {
-			return err
+			return "", err
 		}
-		compact, err := l.Compact(c.Node.Config().Int(option.ListMaxListpackSize))
-		if err != nil {
-			return err
-		}
-		if compact {
-			c.Out.BulkString("listpack")
-		} else {
-			c.Out.BulkString("quicklist")
-		}
-	default:
-		return Error(resp.ErrWrongType)
+		compact, err := l.Compact(cfg.Int(option.ListMaxListpackSize))
+		return listpackOr("quicklist", compact), err
 	}
-	return nil
+	return "", Error(resp.ErrWrongType)
+}
+
+func listpackOr(large string, compact bool) string {
+	if compact {
+		return "listpack"
+	}
+	return large
 }

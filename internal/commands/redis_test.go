@@ -77,6 +77,16 @@ func (r *realRedis) do(args ...string) string {
 	return s
 }
 
+// more reads another value that answers the last command.
+func (r *realRedis) more() string {
+	r.tb.Helper()
+	s, err := readRaw(r.r)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	return s
+}
+
 // pair compares the gate with a real server.
 type pair struct {
 	*gate

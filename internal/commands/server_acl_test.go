@@ -159,6 +159,9 @@ func TestKeysAgainstRedis(t *testing.T) {
 			specs = []*command.Spec{top}
 		}
 		for _, s := range specs {
+			if s.Name == "MIGRATE" {
+				continue // it is refused, so it touches no keys
+			}
 			if theirs, there := known[s.FullName()]; !there || theirs.arity != int64(s.Arity) {
 				continue
 			}

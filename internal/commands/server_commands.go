@@ -10,7 +10,7 @@ import (
 // serverCommands are the commands about the node as a whole.
 var serverCommands = slices.Concat(
 	keyspaceAdminCommands, configCommands, persistenceCommands, observeCommands, memoryCommands,
-	debugCommands, roleCommands, waitCommands, aclCommands, compatCommands,
+	debugCommands, roleCommands, waitCommands, aclCommands, compatCommands, clusterClientCommands,
 )
 
 // Flag sets that many administration commands share; the values are Redis 7.2's.

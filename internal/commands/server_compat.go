@@ -6,7 +6,6 @@ import (
 
 	"haypile/internal/command"
 	"haypile/internal/resp"
-	"haypile/internal/slot"
 )
 
 // compatCommands are small commands, many of which exist because clients and Sentinel send them.
@@ -30,8 +29,6 @@ var compatCommands = []*Command{
 	}, command.RouteAny, command.MergeNone),
 	moduleCommand,
 	clusterCommand(),
-	readMode("READONLY", "Refused: it is for the nodes of a Redis cluster."),
-	readMode("READWRITE", "Refused: it is for the nodes of a Redis cluster."),
 }
 
 // maxPile is the highest pile that LOLWUT draws.
@@ -94,30 +91,3 @@ var moduleCommand = &Command{
 }
 
 func refuseModule(*Call) error { return errNoModules }
-
-// clusterCommand is CLUSTER of a node without Redis' cluster mode: everything is refused with the words by
-// which clients notice that, except the pure function KEYSLOT.
-func clusterCommand() *Command {
-	s := containerSpec("CLUSTER", "3.0.0", "Refused, but for KEYSLOT: this is no Redis cluster.")
-	s.Syntax, s.Group, s.Flags = "CLUSTER KEYSLOT key", "cluster", command.Stale|command.Loading
-	s.Differs = "Sharding is the proxies' work. KEYSLOT is answered; it has the slot function of Redis " +
-		"Cluster. The sub-commands have no descriptions of their own."
-	return routed(&Command{Spec: s, Run: func(c *Call) error {
-		if !c.Is(1, "KEYSLOT") {
-			return Error(resp.ErrClusterDisabled)
-		}
-		if len(c.Args) != 3 {
-			return Error(resp.WrongArity("cluster|keyslot"))
-		}
-		c.Out.Int(int64(slot.Of(c.Args[2])))
-		return nil
-	}}, command.RouteAny, command.MergeNone)
-}
-
-func readMode(name, summary string) *Command {
-	s := serverSpec(name, "3.0.0", 1, name, summary, anyRole|command.Fast)
-	s.Group = "cluster"
-	return routed(categories(&Command{Spec: s, Run: func(*Call) error {
-		return Error(resp.ErrClusterDisabled)
-	}}, "connection"), command.RouteAny, command.MergeNone)
-}

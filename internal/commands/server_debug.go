@@ -34,7 +34,7 @@ var debugCommands = []*Command{{
 			}
 			return d.run(c)
 		}
-		return Error(resp.SubcommandSyntax(c.Args[1], "DEBUG"))
+		return refuseDebug(c)
 	},
 }}
 
@@ -42,7 +42,8 @@ func debugSpec() command.Spec {
 	s := serverSpec("DEBUG", "1.0.0", -2, "DEBUG subcommand [arg [arg ...]]",
 		"Tests and inspects the node; needs the option enable-debug-command.", adminAnytime)
 	s.Complexity = "O(N) bytes for DIGEST, else O(1)."
-	s.Differs = "The sub-commands are those of DEBUG HELP. DIGEST and DIGEST-VALUE read a snapshot without " +
+	s.Differs = "The sub-commands are those of DEBUG HELP; the others of Redis are refused, " +
+		"each with its reason. DIGEST and DIGEST-VALUE read a snapshot without " +
 		"locks, DIGEST-OFFSET adds the offset of the log that the digest belongs to; none of them is allowed " +
 		"inside MULTI. SLEEP holds up its own connection only. RELOAD flushes the engine and drops the caches."
 	return s
@@ -95,8 +96,16 @@ func debugSubs() []debugSub {
 			"    Output DIGEST, and the replication offset whose content it represents."}},
 		{"DIGEST-VALUE", 1, -1, true, debugDigestValue, []string{"DIGEST-VALUE <key> [<key> ...]",
 			"    Output a hex signature of the values of all the specified keys."}},
+		{"ERROR", 1, 1, false, func(c *Call) error {
+			c.Out.Error(string(c.Args[2]))
+			return nil
+		}, []string{"ERROR <string>", "    Return a Redis protocol error with <string> as message. Useful for clients",
+			"    unit tests to simulate Redis errors."}},
 		{"OBJECT", 1, 1, true, debugObject,
 			[]string{"OBJECT <key>", "    Show low level info about `key` and associated value."}},
+		{"PROTOCOL", 1, 1, false, debugProtocol,
+			[]string{"PROTOCOL <type>", "    Reply with a test value of the specified type. <type> can be: string,",
+				"    integer, double, bignum, null, array, set, map, attrib, push, verbatim,", "    true, false."}},
 		{"RELOAD", 0, 0, true, func(c *Call) error { return done(c, c.Node.Reload()) },
 			[]string{"RELOAD", "    Flush the engine and drop all caches."}},
 		{"SET-ACTIVE-EXPIRE", 1, 1, false, func(c *Call) error {
@@ -175,14 +184,20 @@ func debugObject(c *Call) error {
 }
 
 // DescribeEntry is what DEBUG OBJECT shows of a key that was found: its rows, from a few samples.
-func DescribeEntry(t *keyspace.Txn, e *keyspace.Entry) (string, error) {
+// The fields before them are those that Redis shows, which clients look for.
+func DescribeEntry(t *keyspace.Txn, cfg *option.Config, e *keyspace.Entry) (string, error) {
 	n, err := rowBytes(t, e, defaultSamples)
 	if err != nil {
 		return "", err
 	}
+	name, err := encodingName(t, cfg, e)
+	if err != nil {
+		return "", err
+	}
 	m := &e.Meta
-	return fmt.Sprintf("Value type:%s slot:%d collection:%d birth_slot:%d elements:%d deadline:%d "+
-		"row_bytes:%d", m.Type, e.Slot(), m.ID, m.Birth, m.Count, m.Deadline, n), nil
+	return fmt.Sprintf("Value at:0x0 refcount:1 encoding:%s serializedlength:%d lru:0 "+
+		"lru_seconds_idle:0 type:%s slot:%d collection:%d birth_slot:%d elements:%d deadline:%d "+
+		"row_bytes:%d", name, n, m.Type, e.Slot(), m.ID, m.Birth, m.Count, m.Deadline, n), nil
 }
 
 func debugSleep(c *Call) error {

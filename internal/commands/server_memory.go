@@ -11,6 +11,7 @@ import (
 	"haypile/internal/encoding"
 	"haypile/internal/keyspace"
 	"haypile/internal/resp"
+	"haypile/internal/types/list"
 )
 
 // memoryCommands are MEMORY: USAGE is about a key, the others about the process.
@@ -107,18 +108,42 @@ func rowBytes(t *keyspace.Txn, e *keyspace.Entry, samples int) (int64, error) {
 		each, err := streamRowBytes(t, e, samples)
 		return n + int64(each*float64(m.Count)), err
 	}
+	// Beside its member, the sort key of a row has a table and a score; that of a list has a table and an ordinal.
+	ordered := int64(len(encoding.AppendOrdered(nil, 0, m.Birth, m.ID, nil)) + 9)
+	if m.Type == encoding.List {
+		each, err := listRowBytes(t, e, ordered+1, samples)
+		return n + int64(each*float64(m.Count)), err
+	}
 	head := int64(len(encoding.AppendElement(nil, 0, m.Birth, m.ID, nil)) +
 		len(encoding.AppendElementValue(nil, nil)))
 	seen, bytes := int64(0), int64(0)
 	err := t.ScanElements(e, &m, 0, func(el keyspace.Element) bool {
 		seen++
 		bytes += head + int64(len(el.Member)+len(el.Value))
+		if m.Type == encoding.ZSet {
+			bytes += ordered + int64(len(el.Member))
+		}
 		return seen < int64(samples)
 	})
 	if err != nil || seen == 0 {
 		return n, err
 	}
 	return n + int64(float64(bytes)/float64(seen)*float64(m.Count)), nil
+}
+
+// listRowBytes is the mean size of a list's rows, each of head and its element.
+func listRowBytes(t *keyspace.Txn, e *keyspace.Entry, head int64, samples int) (float64, error) {
+	l, err := list.At(t, *e)
+	if err != nil {
+		return 0, err
+	}
+	seen, bytes := int64(0), int64(0)
+	err = l.Walk(0, uint64(samples), func(v []byte) bool {
+		seen++
+		bytes += head + int64(len(v))
+		return true
+	})
+	return float64(bytes) / float64(max(seen, 1)), err
 }
 
 // infoNumbers are the numeric fields of sections of INFO, which has them from the node.

@@ -746,3 +746,62 @@ func TestMarkdown(t *testing.T) {
 		t.Errorf("replicaof.md:\n%s", page)
 	}
 }
+
+// Every sub-command of Redis' DEBUG HELP works here or is refused with a reason; none is just unknown.
+func TestDebugKnowsEverySubcommand(t *testing.T) {
+	a := newAdmin(t)
+	a.set(option.EnableDebugCommand, "yes")
+	help := decode(t, startRedis(t).do("DEBUG", "HELP")).Elems
+	mine := a.run("DEBUG", "HELP")
+	for _, line := range help[1:] {
+		text := string(line.Str)
+		if text == "" || text[0] == ' ' {
+			continue
+		}
+		name, _, _ := strings.Cut(text, " ")
+		reply := a.run("DEBUG", name)
+		known := strings.Contains(mine, "+"+name+" ") || strings.Contains(mine, "+"+name+"\r")
+		refused := strings.HasPrefix(reply, "-ERR DEBUG "+name+" is not available: ")
+		if known == refused {
+			t.Errorf("DEBUG %s: in DEBUG HELP: %v, answers %q", name, known, reply)
+		}
+	}
+}
+
+// DEBUG PROTOCOL answers what client libraries test their parsers with: the bytes are Redis'.
+func TestSampleReplies(t *testing.T) {
+	a := newAdmin(t)
+	a.set(option.EnableDebugCommand, "yes")
+	redis := startRedis(t)
+	for _, proto := range []int{2, 3} {
+		redis.do("HELLO", fmt.Sprint(proto))
+		a.out.Proto = proto
+		for _, name := range []string{"string", "integer", "double", "bignum", "null", "array", "set", "map", "attrib", "push",
+			"verbatim", "true", "false", "nothing"} {
+			want := redis.do("DEBUG", "PROTOCOL", name)
+			if proto == 3 && (name == "attrib" || name == "push") {
+				want += redis.more() // a reply follows
+			}
+			if got := a.run("DEBUG", "PROTOCOL", name); got != want {
+				t.Errorf("version %d, %s: got %q, want %q", proto, name, got, want)
+			}
+		}
+	}
+}
+
+// A list keeps each element once, a sorted set each member twice; both have rows that are ordered.
+func TestMemoryUsageOfOrderedTypes(t *testing.T) {
+	a := newAdmin(t)
+	const n, size = 200, 50
+	for i := range n {
+		v := fmt.Sprintf("%0*d", size, i)
+		a.run("RPUSH", "l", v)
+		a.run("ZADD", "z", fmt.Sprint(i), v)
+	}
+	for key, copies := range map[string]int64{"l": 1, "z": 2} {
+		got := decode(t, a.run("MEMORY", "USAGE", key)).Int
+		if low, high := n*size*copies, n*(size+60)*copies; got < low || got > high {
+			t.Errorf("%s: %d bytes, not between %d and %d", key, got, low, high)
+		}
+	}
+}

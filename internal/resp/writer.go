@@ -90,6 +90,9 @@ func (w *Writer) Map(n int) {
 func (w *Writer) Set(n int) { w.Buf = appendHeader(w.Buf, w.only3('~'), int64(n)) }
 
 // Push begins an out-of-band message; n elements must follow, the first of them its kind.
+// Attribute appends the header of n pairs about the reply that follows. Only in version 3.
+func (w *Writer) Attribute(n int) { w.Buf = appendHeader(w.Buf, '|', int64(n)) }
+
 func (w *Writer) Push(n int) { w.Buf = appendHeader(w.Buf, w.only3('>'), int64(n)) }
 
 // only3 is the marker in version 3, and that of an array in version 2.

@@ -139,7 +139,7 @@ func (n node) DescribeKey(db int, key []byte) (text string, err error) {
 	err = n.withKey(db, key, func(t *keyspace.Txn) error {
 		e, err := t.Lookup(key)
 		if err == nil && e.Found {
-			text, err = commands.DescribeEntry(t, &e)
+			text, err = commands.DescribeEntry(t, n.Config(), &e)
 		}
 		return err
 	})
