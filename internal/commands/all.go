@@ -13,7 +13,7 @@ func All() []*Command {
 		stringCommands, genericCommands, sortCommands, expireCommands, hashCommands, listCommands,
 		blockingListCommands, setCommands, zsetCommands, blockingZSetCommands, geoCommands, streamCommands, bitmapCommands, hllCommands,
 		connectionCommands,
-		{clientCommand, commandCommand}, transactionCommands, pubsubCommands, scriptCommands, serverCommands,
+		{clientCommand, commandCommand}, transactionCommands, pubsubCommands, scriptCommands, functionCommands, serverCommands,
 		pikaCommands, hashLaterCommands,
 	}
 	var all []*Command

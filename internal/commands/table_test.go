@@ -116,6 +116,10 @@ var allowed = map[string]map[string]string{
 	"spublish": {"flags": "as publish"},
 	"pfcount":  {"flags": "as publish"},
 
+	"function|list":  {"flags": "readonly: the gate reads rows"},
+	"function|dump":  {"flags": "as function|list"},
+	"function|stats": {"flags": "as function|list"},
+
 	"wait": {"flags": "blocking, as in Redis 7.2", "categories": "as flags"},
 
 	"zrank":    {"arity": "WITHSCORE, as in Redis 7.2"},

@@ -8,6 +8,7 @@ import (
 
 	"haypile/internal/option"
 	"haypile/internal/resp"
+	"haypile/internal/storage"
 )
 
 // eval runs EVAL with a script and further arguments.
@@ -149,4 +150,76 @@ func TestScriptOnReplica(t *testing.T) {
 	if got := c.eval("#!lua flags=no-writes\nreturn 1", "0"); got != "1" {
 		t.Error(got)
 	}
+}
+
+// Libraries of functions are in the log and in the engine: a replay brings them, FLUSHALL leaves them, a dump restores
+// them.
+func TestLibraries(t *testing.T) {
+	g := newGate(t, gateOptions{})
+	c := g.client()
+	call := func(args ...string) string {
+		t.Helper()
+		var b [][]byte
+		for _, a := range args {
+			b = append(b, []byte(a))
+		}
+		c.Tick(time.Now())
+		c.Do(b)
+		_ = c.Flush()
+		return strings.Join(c.replies(), " ")
+	}
+	const code = "#!lua name=lib\nlocal n = 0\n" +
+		"redis.register_function('inc', function(k, a) n = n + 1 return redis.call('incrby', k[1], a[1]) end)\n" +
+		"redis.register_function{function_name='get', callback=function(k) return redis.call('get', k[1]) end, " +
+		"flags={'no-writes'}}"
+	end := g.log.End()
+	if got := call("FUNCTION", "LOAD", code); got != "lib" {
+		t.Fatal(got)
+	}
+	if got := call("FCALL", "inc", "1", "k", "5"); got != "5" {
+		t.Error(got)
+	}
+	if got := call("FCALL_RO", "get", "1", "k"); got != "5" {
+		t.Error(got)
+	}
+	if text := logText(t, g, int64(end)); !strings.HasSuffix(text, "|incrby k 5") || !strings.Contains(text, "FUNCTION LOAD") {
+		t.Error(text)
+	}
+	// Another node executes the log.
+	other, err := openGate(t, storage.NewMem(), gateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.replay(g.log); err != nil {
+		t.Fatal(err)
+	}
+	other.lead()
+	if got := other.client().do("FCALL_RO get 1 k"); got != "5" {
+		t.Error(got)
+	}
+	dump := call("FUNCTION", "DUMP")
+	for _, step := range [][2]string{
+		{"FLUSHALL", "OK"}, {"FCALL_RO get 1 k", "nil"}, {"FUNCTION FLUSH", "OK"},
+		{"FCALL_RO get 1 k", "-ERR Function not found"},
+	} {
+		c.want(step[1], step[0])
+	}
+	if got := call("FUNCTION", "RESTORE", dump); got != "OK" {
+		t.Error(got)
+	}
+	if got := call("FUNCTION", "RESTORE", dump); got != "-ERR Library 'lib' already exists" {
+		t.Error(got)
+	}
+	for _, policy := range []string{"REPLACE", "FLUSH"} {
+		if got := call("FUNCTION", "RESTORE", dump, policy); got != "OK" {
+			t.Errorf("%s: %s", policy, got)
+		}
+	}
+	if got := call("FCALL", "inc", "1", "k", "2"); got != "2" {
+		t.Error(got)
+	}
+	// A library that is deleted takes its functions along.
+	c.want("OK", "FUNCTION DELETE lib")
+	c.want("-ERR Function not found", "FCALL inc 1 k 1")
+	g.must()
 }

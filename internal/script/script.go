@@ -13,6 +13,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"haypile/internal/script/lua"
 )
@@ -103,7 +104,9 @@ type Engine struct {
 		scripts map[SHA]*Script
 		recent  list.List // of those that EVAL brought, the last used first
 	}
-	pool sync.Pool
+	pool      sync.Pool // of worlds for EVAL
+	functions sync.Pool // and for functions
+	libraries atomic.Pointer[Libraries]
 }
 
 // NewEngine makes one without scripts.

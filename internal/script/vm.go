@@ -25,6 +25,10 @@ type vm struct {
 	buf   []byte   // behind argv
 	depth int
 	json  jsonConfig
+
+	// A world for functions knows the libraries of one state.
+	version    Version
+	registered map[*Library]map[string]lua.Value
 }
 
 // The versions that a script sees.

@@ -39,6 +39,7 @@ func (rt *Runtime) collect(n int) {
 func (rt *Runtime) reachable() int {
 	w := walk{seen: map[*head]struct{}{}}
 	w.table(rt.Globals)
+	w.table(rt.Registry)
 	w.state(rt.main)
 	for _, co := range rt.threads {
 		w.state(co.st)

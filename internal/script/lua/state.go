@@ -35,6 +35,8 @@ const tickSteps = 1024
 // Runtime is a world of values: globals, metatables of basic types, an account of time and memory.
 type Runtime struct {
 	Globals *Table
+	// Registry holds what the host keeps between runs.
+	Registry *Table
 	// Tick is called every tickSteps steps; an error ends the run, and no pcall catches it.
 	Tick func(steps int64) error
 	// MemoryLimit bounds the bytes that a run may hold.
@@ -104,7 +106,8 @@ const firstChunk = 1024
 
 // NewRuntime makes a world with the standard library.
 func NewRuntime(memory int) *Runtime {
-	rt := &Runtime{Globals: &Table{head: head{TableKind}}, MemoryLimit: memory, left: tickSteps}
+	rt := &Runtime{Globals: &Table{head: head{TableKind}}, Registry: &Table{head: head{TableKind}},
+		MemoryLimit: memory, left: tickSteps}
 	for i := range rt.single {
 		rt.single[i] = constant(string([]byte{byte(i)}))
 	}
