@@ -62,6 +62,9 @@ func (w *walk) state(st *State) {
 	for i := 0; i <= st.chunk; i++ {
 		c := st.chunks[i]
 		w.bytes += len(c) * valueBytes
+		if i == st.chunk {
+			c = c[:st.top] // what is behind is left over from calls that have ended
+		}
 		w.values(c)
 	}
 	for _, f := range st.frames[:st.nframe] {

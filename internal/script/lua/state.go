@@ -342,6 +342,11 @@ func (st *State) protect(f func()) (err *Error) {
 			panic(e)
 		}
 		st.nframe, st.chunk, st.top, rt.depth, rt.hosts = nframe, chunk, top, depth, hosts
+		clear(st.chunks[chunk][top:]) // nobody may hold what the calls that failed have left
+		st.chunks = st.chunks[:chunk+1]
+		for _, f := range st.frames[nframe:] {
+			f.ret, f.args, f.varargs, f.fn, f.tail, f.one[0] = nil, nil, nil, nil, Value{}, Value{}
+		}
 		err = le
 	}()
 	f()
