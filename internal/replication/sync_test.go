@@ -338,6 +338,8 @@ func TestStaleEpochIsRefusedOnBothSides(t *testing.T) {
 		defer p.mu.Unlock()
 		return p.heard == 9
 	})
+	// The primary notices on its own time that the link of before is gone.
+	waitFor(t, "nobody to be fed", func() bool { return p.feeds.Online() == 0 })
 	end := r.appliedEnd()
 	p.write("SET a 1")
 	if p.feeds.Online() != 0 || r.appliedEnd() != end {
