@@ -116,7 +116,7 @@ func appendSpec(w *resp.Writer, s *command.Spec) {
 	}
 	w.Set(len(s.Keys))
 	for _, k := range s.Keys {
-		appendKeySpec(w, k)
+		AppendKeySpec(w, k)
 	}
 	w.Set(len(s.Sub))
 	for _, sub := range s.Sub {
@@ -124,7 +124,8 @@ func appendSpec(w *resp.Writer, s *command.Spec) {
 	}
 }
 
-func appendKeySpec(w *resp.Writer, k command.KeySpec) {
+// AppendKeySpec writes a key specification as COMMAND shows it.
+func AppendKeySpec(w *resp.Writer, k command.KeySpec) {
 	w.Map(3)
 	w.BulkString("flags")
 	flags := k.Access.Names()

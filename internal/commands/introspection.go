@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"haypile/internal/command"
+	"haypile/internal/commandinfo"
 	"haypile/internal/glob"
 	"haypile/internal/resp"
 )
@@ -112,7 +113,7 @@ func writeSpec(w *resp.Writer, s *command.Spec) {
 	}
 	w.Array(len(s.Keys))
 	for i := range s.Keys {
-		writeKeySpec(w, &s.Keys[i])
+		commandinfo.AppendKeySpec(w, s.Keys[i])
 	}
 	w.Array(len(s.Sub))
 	for _, sub := range s.Sub {
@@ -125,69 +126,6 @@ func statuses(w *resp.Writer, words []string) {
 	for _, s := range words {
 		w.SimpleString(s)
 	}
-}
-
-func writeKeySpec(w *resp.Writer, k *command.KeySpec) {
-	w.Map(3)
-	w.BulkString("flags")
-	statuses(w, k.Access.Names())
-	if k.Find == command.FindUnknown {
-		for _, part := range []string{"begin_search", "find_keys"} {
-			w.BulkString(part)
-			w.Map(2)
-			w.BulkString("type")
-			w.BulkString("unknown")
-			w.BulkString("spec")
-			w.Map(0)
-		}
-		return
-	}
-	w.BulkString("begin_search")
-	w.Map(2)
-	w.BulkString("type")
-	if k.Find == command.FindWord {
-		w.BulkString("keyword")
-		w.BulkString("spec")
-		w.Map(2)
-		w.BulkString("keyword")
-		w.BulkString(k.Word)
-		w.BulkString("startfrom")
-		w.Int(int64(k.First))
-	} else {
-		w.BulkString("index")
-		w.BulkString("spec")
-		w.Map(1)
-		w.BulkString("index")
-		w.Int(int64(k.First))
-	}
-	w.BulkString("find_keys")
-	w.Map(2)
-	w.BulkString("type")
-	if k.Find == command.FindCounted {
-		w.BulkString("keynum")
-		w.BulkString("spec")
-		w.Map(3)
-		w.BulkString("keynumidx")
-		w.Int(0)
-		w.BulkString("firstkey")
-		w.Int(1)
-		w.BulkString("keystep")
-		w.Int(int64(k.Step))
-		return
-	}
-	last := k.Last
-	if last >= 0 && k.Find == command.FindRange {
-		last -= k.First
-	}
-	w.BulkString("range")
-	w.BulkString("spec")
-	w.Map(3)
-	w.BulkString("lastkey")
-	w.Int(int64(last))
-	w.BulkString("keystep")
-	w.Int(int64(k.Step))
-	w.BulkString("limit")
-	w.Int(int64(k.Limit))
 }
 
 func commandDocs(c *Call) error {

@@ -230,22 +230,30 @@ func storeSets(op func([]*set.Set, func([]byte) bool) error) func(*Call) error {
 			size += len(member)
 			return size <= maxStoredBytes
 		})
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case size > maxStoredBytes:
-			return Error("ERR " + keyspace.ErrTooLarge.Error())
-		case dst.Len() == 0:
-			var was bool
-			if was, err = c.Tx.Remove(&e); was {
-				c.notify(keyevent.Generic, "del", c.Args[1])
-			}
-		default:
-			err = c.saveSet(&dst, string(lowerASCII([]byte(c.Cmd.Name))))
 		}
-		c.Out.Int(int64(dst.Len()))
-		return err
+		return c.storeWhole(&e, dst.Len(), size, func(event string) error { return c.saveSet(&dst, event) })
 	}
+}
+
+// storeWhole ends a command that has made a new value of n members and size bytes for a key: it saves it, as the
+// event named like the command, or removes the key if the value is empty, and answers n.
+func (c *Call) storeWhole(e *keyspace.Entry, n uint64, size int, save func(event string) error) error {
+	var err error
+	switch {
+	case size > maxStoredBytes:
+		return Error("ERR " + keyspace.ErrTooLarge.Error())
+	case n == 0:
+		var was bool
+		if was, err = c.Tx.Remove(e); was {
+			c.notify(keyevent.Generic, "del", e.User)
+		}
+	default:
+		err = save(string(lowerASCII([]byte(c.Cmd.Name))))
+	}
+	c.Out.Int(int64(n))
+	return err
 }
 
 // maxStoredBytes bounds what one command makes of others' members in one transaction, which is in memory as a whole.

@@ -3,8 +3,6 @@ package commands
 import (
 	"math"
 
-	"haypile/internal/keyevent"
-	"haypile/internal/keyspace"
 	"haypile/internal/resp"
 	"haypile/internal/types/zset"
 )
@@ -290,35 +288,29 @@ func (c *Call) storeEntries(walk func(func(zset.Entry) bool) error) error {
 		size += len(e.Member)
 		return size <= maxStoredBytes
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case size > maxStoredBytes:
-		return Error("ERR " + keyspace.ErrTooLarge.Error())
-	case dst.Len() == 0:
-		var was bool
-		if was, err = c.Tx.Remove(&e); was {
-			c.notify(keyevent.Generic, "del", c.Args[1])
-		}
-	default:
-		err = c.saveZSet(&dst, string(lowerASCII([]byte(c.Cmd.Name))), true)
 	}
-	c.Out.Int(int64(dst.Len()))
-	return err
+	return c.storeWhole(&e, dst.Len(), size, func(event string) error { return c.saveZSet(&dst, event, true) })
+}
+
+// openRange reads the sorted set at args[1] and finds the range between args[2] and args[3] in it.
+func (c *Call) openRange(by rangeBy) (z zset.ZSet, r zset.Range, most uint64, err error) {
+	b, err := c.parseBounds(2, by, false)
+	if err != nil {
+		return z, r, 0, err
+	}
+	if z, err = c.openZSet(1); err != nil {
+		return z, r, 0, err
+	}
+	r, most, err = b.resolve(&z, false)
+	return z, r, most, err
 }
 
 // removeRange makes the function of ZREMRANGEBYRANK and its kin.
 func removeRange(by rangeBy) func(*Call) error {
 	return func(c *Call) error {
-		b, err := c.parseBounds(2, by, false)
-		if err != nil {
-			return err
-		}
-		z, err := c.openZSet(1)
-		if err != nil {
-			return err
-		}
-		r, most, err := b.resolve(&z, false)
+		z, r, most, err := c.openRange(by)
 		if err != nil {
 			return err
 		}
@@ -338,15 +330,7 @@ func zCount(c *Call) error { return c.countRange(byScore) }
 func zLexCount(c *Call) error { return c.countRange(byLex) }
 
 func (c *Call) countRange(by rangeBy) error {
-	b, err := c.parseBounds(2, by, false)
-	if err != nil {
-		return err
-	}
-	z, err := c.openZSet(1)
-	if err != nil {
-		return err
-	}
-	r, most, err := b.resolve(&z, false)
+	z, r, most, err := c.openRange(by)
 	if err != nil {
 		return err
 	}

@@ -44,9 +44,9 @@ func (rt *Runtime) reachable() int {
 	for _, co := range rt.threads {
 		w.state(co.st)
 	}
-	for len(w.todo) > 0 {
-		v := w.todo[len(w.todo)-1]
-		w.todo = w.todo[:len(w.todo)-1]
+	for len(w.open) > 0 {
+		v := w.open[len(w.open)-1]
+		w.open = w.open[:len(w.open)-1]
 		w.visit(v)
 	}
 	return w.bytes
@@ -54,7 +54,7 @@ func (rt *Runtime) reachable() int {
 
 type walk struct {
 	seen  map[*head]struct{}
-	todo  []Value
+	open  []Value
 	bytes int
 }
 
@@ -97,7 +97,7 @@ func (w *walk) add(v Value) {
 		return
 	}
 	w.seen[v.p] = struct{}{}
-	w.todo = append(w.todo, v)
+	w.open = append(w.open, v)
 }
 
 func (w *walk) table(t *Table) {

@@ -121,7 +121,7 @@ func Intersect(sources []Source, agg Aggregate, visit func(Entry) bool) error {
 		}
 		return visit(e)
 	})
-	return firstError(err, bad)
+	return cmp.Or(err, bad)
 }
 
 // Diff visits the members of the first source that no other has.
@@ -146,7 +146,7 @@ func Diff(sources []Source, _ Aggregate, visit func(Entry) bool) error {
 		}
 		return visit(Entry{el.Member, score})
 	})
-	return firstError(err, bad)
+	return cmp.Or(err, bad)
 }
 
 // combine walks all sources side by side: visit gets each member, its aggregated score, how many sources have it,
@@ -177,5 +177,5 @@ func combine(sources []Source, onlyFirst bool, agg Aggregate, visit func(e Entry
 		}
 		return visit(e, in, els[0] != nil)
 	})
-	return firstError(err, bad)
+	return cmp.Or(err, bad)
 }

@@ -2,6 +2,7 @@ package zset
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -92,14 +93,7 @@ func (z *ZSet) pages(level int, from, to []byte, f func(page) (more bool)) error
 		}
 		return f(p)
 	})
-	return firstError(err, bad)
-}
-
-func firstError(err, bad error) error {
-	if err != nil {
-		return err
-	}
-	return bad
+	return cmp.Or(err, bad)
 }
 
 // insert counts an entry whose row has not been stored yet.

@@ -2,6 +2,7 @@ package zset
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -361,7 +362,7 @@ func checkPages(z *ZSet, m model) error {
 			return bad == nil
 		})
 		if err != nil || bad != nil {
-			return firstError(err, bad)
+			return cmp.Or(err, bad)
 		}
 		if at != len(m) {
 			return fmt.Errorf("level %d counts %d entries of %d", level, at, len(m))
