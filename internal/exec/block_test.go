@@ -18,7 +18,8 @@ import (
 	"haypile/internal/resp"
 )
 
-// blocked starts a command that waits, and returns once it does.
+// blocked starts a command that waits, and returns once it does and holds no lock any more: it is among the waiters
+// before it gives its locks up, and a loop refuses what it has to wait for. REQUIRES: no loop has a turn open.
 func (g *gate) blocked(line string) (c *client, reply <-chan string) {
 	g.tb.Helper()
 	c = g.client()
@@ -26,6 +27,8 @@ func (g *gate) blocked(line string) (c *client, reply <-chan string) {
 	got := make(chan string, 1)
 	go func() { got <- c.do(line) }()
 	eventually(g.tb, line+" waits", func() bool { return g.x.waiters.n.Load() > before })
+	g.x.latch.Lock()
+	g.x.latch.Unlock() // who holds a key's lock holds the latch
 	return c, got
 }
 
