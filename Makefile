@@ -7,6 +7,7 @@ TAGS    := netgo,osusergo
 LDFLAGS := -s -w -linkmode external -extldflags "-static"
 KILLS   ?= 50
 FUZZ    ?= 10s
+SUITE   ?= strings
 
 .PHONY: help build test race lint fuzz-smoke scripts e2e crash bench docs demo drill
 
@@ -46,8 +47,8 @@ e2e: ## tests with whole clusters of processes, and with real client libraries (
 crash: ## kill -9 under load, KILLS=50 times
 	$(GO) test -count=1 -v -timeout 60m -run TestKill ./tests/crash -kills $(KILLS)
 
-bench: ## redis-benchmark against haypile and redis-server in turn; writes bench/results/
-	$(GO) run ./bench/compare
+bench: ## redis-benchmark against haypile and redis-server in turn (SUITE=strings, types, bits); writes bench/results/
+	$(GO) run ./bench/compare -suite $(SUITE)
 
 docs: ## generate docs/commands/ and docs/config.md from the tables
 	$(GO) run ./cmd/haypile docs docs

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +41,7 @@ func TestMedian(t *testing.T) {
 func TestReport(t *testing.T) {
 	c := &config{clients: 50, keys: 1000, size: 128, requests: 10, rounds: 3}
 	c.sides[0].kind, c.sides[1].kind = "haypile", "redis"
-	m := &measurements{results: []result{{workload: workload{"set", 16}, samples: [2][]sample{
+	m := &measurements{results: []result{{workload: workload{test{name: "set"}, 16}, samples: [2][]sample{
 		{{rps: 90, p99: 2, cpuOp: 4}, {rps: 80, p99: 2, cpuOp: 4}, {rps: 70, p99: 2, cpuOp: 4}},
 		{{rps: 100, p99: 1, cpuOp: 2}, {rps: 100, p99: 1, cpuOp: 2}, {rps: 140, p99: 1, cpuOp: 2}},
 	}}}}
@@ -50,7 +51,25 @@ func TestReport(t *testing.T) {
 	if !strings.Contains(text, want) {
 		t.Errorf("no line %q in\n%s", want, text)
 	}
-	if got := f.fileName(); got != "2030-01-02-some-r-cpu-2-ghz-2cores.md" {
+	if got := f.fileName("strings"); got != "2030-01-02-some-r-cpu-2-ghz-2cores.md" {
 		t.Errorf("file name %q", got)
+	}
+	if got := f.fileName("types"); got != "2030-01-02-some-r-cpu-2-ghz-2cores-types.md" {
+		t.Errorf("file name %q", got)
+	}
+}
+
+// TestSuites: every test of a suite is one of redis-benchmark or of this program.
+func TestSuites(t *testing.T) {
+	theirs := strings.Split("set,get,incr,lpush,rpush,lpop,rpop,sadd,hset,spop,zadd,zpopmin,mset", ",")
+	for name, s := range suites {
+		for _, w := range s.tests {
+			if len(w.command) == 0 && !slices.Contains(theirs, w.name) {
+				t.Errorf("%s: nobody knows the test %q", name, w.name)
+			}
+		}
+		if s.rounds == 0 || s.requests == 0 || len(s.pipelines) == 0 {
+			t.Errorf("%s: %+v", name, s)
+		}
 	}
 }

@@ -1,7 +1,8 @@
 // Command compare runs the same redis-benchmark workloads against two servers in turn, several rounds, and
 // writes throughput, p99, server CPU per operation and memory of both, with their ratios.
 //
-//	go run ./bench/compare                         haypile server against redis-server
+//	go run ./bench/compare                         haypile server against redis-server, SET and GET
+//	go run ./bench/compare -suite types            redis-benchmark's tests of the other types, ranges, a script
 //	go run ./bench/compare -a redis -b redis       a check of the method: all ratios near 1
 //	go run ./bench/compare -tests set,get,hset,incr -pipelines 1,16,64
 //
@@ -14,9 +15,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,8 +28,9 @@ import (
 
 // config is what the flags say.
 type config struct {
+	suite     string
 	sides     [2]side
-	tests     []string
+	tests     []test
 	pipelines []int
 	rounds    int
 	requests  int
@@ -51,35 +55,59 @@ func main() {
 }
 
 func parseFlags() (*config, error) {
-	var c config
+	suite := flag.String("suite", "strings", "what is loaded, and the defaults of the flags marked *: "+
+		strings.Join(slices.Sorted(maps.Keys(suites)), ", "))
 	a := flag.String("a", "haypile", "first server: haypile or redis")
 	b := flag.String("b", "redis", "second server, the base of the ratios")
 	aArgs := flag.String("a-args", "", "more arguments for the first server")
 	bArgs := flag.String("b-args", "", "more arguments for the second server")
-	tests := flag.String("tests", "set,get", "redis-benchmark tests (its -t)")
-	pipelines := flag.String("pipelines", "1,16", "pipeline depths")
-	flag.IntVar(&c.rounds, "rounds", 5, "rounds; each measures both servers, the first of them in turn")
-	flag.IntVar(&c.requests, "requests", 300_000, "requests of a measurement at pipeline 1; four times that above")
-	flag.IntVar(&c.clients, "clients", 50, "connections")
-	flag.IntVar(&c.keys, "keys", 1_000_000, "random keys, all present before the first measurement")
-	flag.IntVar(&c.size, "size", 128, "bytes of a value")
-	flag.StringVar(&c.dir, "dir", "", "directory for the servers' data (default: a temporary one)")
-	flag.StringVar(&c.out, "out", "bench/results", "directory for the result file; empty: print only")
+	tests := flag.String("tests", "", "* tests: of redis-benchmark (its -t), or of this program")
+	pipelines := flag.String("pipelines", "", "* pipeline depths")
+	var given config
+	flag.IntVar(&given.rounds, "rounds", 0, "* rounds; each measures both servers, the first of them in turn")
+	flag.IntVar(&given.requests, "requests", 0, "* requests of a measurement at pipeline 1; four times that above")
+	flag.IntVar(&given.keys, "keys", 0, "* random keys, all present before the first measurement; strings only")
+	flag.IntVar(&given.size, "size", 0, "* bytes of a value")
+	flag.IntVar(&given.clients, "clients", 50, "connections")
+	flag.StringVar(&given.dir, "dir", "", "directory for the servers' data (default: a temporary one)")
+	flag.StringVar(&given.out, "out", "bench/results", "directory for the result file; empty: print only")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return nil, fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	}
-	c.sides = [2]side{{kind: *a, args: strings.Fields(*aArgs)}, {kind: *b, args: strings.Fields(*bArgs)}}
-	c.tests = strings.Split(*tests, ",")
-	for _, p := range strings.Split(*pipelines, ",") {
-		n, err := strconv.Atoi(p)
-		if err != nil || n < 1 {
-			return nil, fmt.Errorf("pipeline depth %q", p)
-		}
-		c.pipelines = append(c.pipelines, n)
+	c, ok := suites[*suite]
+	if !ok {
+		return nil, fmt.Errorf("no suite %q", *suite)
 	}
-	if c.rounds < 1 || c.requests < 1 || c.keys < 1 {
-		return nil, errors.New("rounds, requests and keys are positive numbers")
+	c.suite, c.clients, c.dir, c.out = *suite, given.clients, given.dir, given.out
+	c.sides = [2]side{{kind: *a, args: strings.Fields(*aArgs)}, {kind: *b, args: strings.Fields(*bArgs)}}
+	flag.Visit(func(f *flag.Flag) {
+		switch f.Name {
+		case "tests":
+			c.tests = named(*tests)
+		case "pipelines":
+			c.pipelines = nil
+		case "rounds":
+			c.rounds = given.rounds
+		case "requests":
+			c.requests = given.requests
+		case "keys":
+			c.keys = given.keys
+		case "size":
+			c.size = given.size
+		}
+	})
+	if c.pipelines == nil {
+		for p := range strings.SplitSeq(*pipelines, ",") {
+			n, err := strconv.Atoi(p)
+			if err != nil || n < 1 {
+				return nil, fmt.Errorf("pipeline depth %q", p)
+			}
+			c.pipelines = append(c.pipelines, n)
+		}
+	}
+	if c.rounds < 1 || c.requests < 1 || c.keys < 0 || c.size < 1 {
+		return nil, errors.New("rounds, requests and size are positive numbers, keys is not negative")
 	}
 	return &c, nil
 }
@@ -120,7 +148,7 @@ func run() (err error) {
 	if c.out == "" {
 		return nil
 	}
-	path := filepath.Join(c.out, facts.fileName())
+	path := filepath.Join(c.out, facts.fileName(c.suite))
 	if err := os.MkdirAll(c.out, 0o755); err != nil {
 		return err
 	}

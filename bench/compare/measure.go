@@ -25,8 +25,8 @@ type sample struct {
 
 // workload is one line of the result.
 type workload struct {
-	test     string
-	pipeline int
+	test
+	depth int // of the pipeline
 }
 
 // result holds the samples of one workload, [side][round].
@@ -49,7 +49,9 @@ func (c *config) measureAll() (*measurements, error) {
 		if m.rssEmpty[i], err = s.proc.RSS(); err != nil {
 			return nil, err
 		}
-		fmt.Printf("filling %s with %d keys\n", s.kind, c.keys)
+		if c.keys > 0 {
+			fmt.Printf("filling %s with %d keys\n", s.kind, c.keys)
+		}
 		if err := fill(s.proc, c.keys, c.size); err != nil {
 			return nil, fmt.Errorf("filling %s: %w", s.kind, err)
 		}
@@ -61,18 +63,18 @@ func (c *config) measureAll() (*measurements, error) {
 		}
 	}
 	for _, test := range c.tests {
-		for _, p := range c.pipelines {
+		for _, p := range test.at(c.pipelines) {
 			r := result{workload: workload{test, p}}
 			for round := range c.rounds {
 				for k := range 2 {
 					i := (round + k) % 2 // A B, B A, A B, ...
 					s, err := c.measure(c.sides[i].proc, r.workload)
 					if err != nil {
-						return nil, fmt.Errorf("%s, %s pipeline %d: %w", c.sides[i].kind, test, p, err)
+						return nil, fmt.Errorf("%s, %s pipeline %d: %w", c.sides[i].kind, test.name, p, err)
 					}
 					r.samples[i] = append(r.samples[i], s)
-					fmt.Printf("%-6s P=%-3d round %d  %-8s %9.0f rps  p99 %7.3f ms  %6.2f us CPU/op\n",
-						test, p, round+1, c.sides[i].kind, s.rps, s.p99, s.cpuOp)
+					fmt.Printf("%-12s P=%-3d round %d  %-8s %9.0f rps  p99 %7.3f ms  %6.2f us CPU/op\n",
+						test.name, p, round+1, c.sides[i].kind, s.rps, s.p99, s.cpuOp)
 				}
 			}
 			m.results = append(m.results, r)
@@ -83,8 +85,11 @@ func (c *config) measureAll() (*measurements, error) {
 
 func (c *config) measure(p *testcluster.Process, w workload) (sample, error) {
 	n := c.requests
-	if w.pipeline > 1 {
+	if w.depth > 1 {
 		n *= 4
+	}
+	if err := w.ready(p); err != nil {
+		return sample{}, err
 	}
 	before, err := p.CPU()
 	if err != nil {
@@ -92,10 +97,12 @@ func (c *config) measure(p *testcluster.Process, w workload) (sample, error) {
 	}
 	start := time.Now()
 	_, port, _ := strings.Cut(p.Spec.Addr, ":")
-	cmd := exec.Command("redis-benchmark", "--csv", "-p", port, "-t", w.test, "-n", strconv.Itoa(n),
-		"-r", strconv.Itoa(c.keys), "-d", strconv.Itoa(c.size), "-c", strconv.Itoa(c.clients),
-		"-P", strconv.Itoa(w.pipeline))
-	out, err := cmd.Output()
+	args := []string{"--csv", "-p", port, "-n", strconv.Itoa(n), "-d", strconv.Itoa(c.size),
+		"-c", strconv.Itoa(c.clients), "-P", strconv.Itoa(w.depth)}
+	if c.keys > 0 {
+		args = append(args, "-r", strconv.Itoa(c.keys))
+	}
+	out, err := exec.Command("redis-benchmark", append(args, w.args()...)...).Output()
 	if err != nil {
 		return sample{}, fmt.Errorf("redis-benchmark: %w: %s", err, out)
 	}

@@ -51,10 +51,14 @@ func machineFacts(dir string) facts {
 
 var notWord = regexp.MustCompile(`[^a-z0-9]+`)
 
-// fileName is <date>-<host facts>.md.
-func (f facts) fileName() string {
+// fileName is <date>-<host facts>-<suite>.md; without the suite for strings.
+func (f facts) fileName(suite string) string {
 	cpu := strings.Trim(notWord.ReplaceAllString(strings.ToLower(f.cpu), "-"), "-")
-	return fmt.Sprintf("%s-%s-%dcores.md", f.when.Format("2006-01-02"), cpu, f.cores)
+	name := fmt.Sprintf("%s-%s-%dcores", f.when.Format("2006-01-02"), cpu, f.cores)
+	if suite != "strings" {
+		name += "-" + suite
+	}
+	return name + ".md"
 }
 
 func output(name string, args ...string) string {
@@ -87,9 +91,13 @@ func report(c *config, f facts, m *measurements) string {
 	fmt.Fprintf(&b, "- machine: %s, %d cores shared with the load generator, %s of memory, %s, data on %s\n",
 		f.cpu, f.cores, f.memory, f.kernel, f.filesystem)
 	fmt.Fprintf(&b, "- programs: haypile at commit %s (%s), %s, its redis-benchmark\n", f.commit, f.goVer, f.redis)
-	fmt.Fprintf(&b, "- load: %d clients, values of %d bytes, %d random keys, all present; %d requests a "+
+	keys := "each test on one key"
+	if c.keys > 0 {
+		keys = fmt.Sprintf("%d random keys or numbers, all keys present", c.keys)
+	}
+	fmt.Fprintf(&b, "- load: %d clients, values of %d bytes, %s; %d requests a "+
 		"measurement at pipeline 1, %d above; median of %d rounds, the two servers in turn\n",
-		c.clients, c.size, c.keys, c.requests, 4*c.requests, c.rounds)
+		c.clients, c.size, keys, c.requests, 4*c.requests, c.rounds)
 	b.WriteString("- both with appendfsync everysec; redis-server with appendonly yes and no rewrite of the file\n")
 	for i, s := range c.sides {
 		if len(s.args) > 0 {
@@ -104,13 +112,13 @@ func report(c *config, f facts, m *measurements) string {
 		rps, p99, cpu := r.column(rpsOf), r.column(p99Of), r.column(cpuOf)
 		low, high := r.pairedRange()
 		fmt.Fprintf(&b, "| %s | %d | %.0f | %.0f | **%.2f** (%.2f-%.2f) | %.3f | %.3f | %.2f | %.2f | %.2f | %.2f |\n",
-			strings.ToUpper(r.test), r.pipeline, rps[0], rps[1], ratio(rps), low, high,
+			strings.ToUpper(r.name), r.depth, rps[0], rps[1], ratio(rps), low, high,
 			p99[0], p99[1], ratio(p99), cpu[0], cpu[1], ratio(cpu))
 	}
 	b.WriteString("\n| resident memory | " + a + " | " + base + " |\n|---|---|---|\n")
 	mib := func(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
 	fmt.Fprintf(&b, "| empty | %s | %s |\n", mib(m.rssEmpty[0]), mib(m.rssEmpty[1]))
-	fmt.Fprintf(&b, "| with all keys | %s | %s |\n", mib(m.rssFilled[0]), mib(m.rssFilled[1]))
+	fmt.Fprintf(&b, "| filled | %s | %s |\n", mib(m.rssFilled[0]), mib(m.rssFilled[1]))
 	if n := len(m.results); n > 0 {
 		last := m.results[n-1].samples
 		fmt.Fprintf(&b, "| at the end | %s | %s |\n", mib(last[0][len(last[0])-1].rss), mib(last[1][len(last[1])-1].rss))
