@@ -110,6 +110,11 @@ func (s *Session) attempt(cmd *commands.Command, args [][]byte, w *waiter) (*wai
 		leave()
 		return nil, nil
 	}
+	if w != nil && s.refuseAgain(cmd, run) {
+		x.latch.RUnlock()
+		leave()
+		return nil, nil
+	}
 	r.begin()
 	r.held.Acquire(want)
 	t, from := r.tx, len(s.Out.Buf)
@@ -263,6 +268,9 @@ func (x *Executor) runFor(w *waiter, r *Round, held *keyspace.Held) turn {
 	s.r = r
 	defer func() { s.r = own }()
 	s.Tick(time.Now())
+	if s.refuseAgain(w.cmd, w.args) {
+		return ran
+	}
 	t, from := r.tx, len(s.Out.Buf)
 	t.Begin(keyspace.ModeWrite, s.Client.DB, s.timer.nowMillis())
 	t.Client(s.Client.ID)

@@ -73,5 +73,22 @@ func (s *Session) permitQueued(q queued) bool {
 	return false
 }
 
+// refuseAgain asks again when a command that has waited for a key runs: rights may have been taken away since it
+// began to wait, and then it takes nothing. It answers and returns true if they have.
+func (s *Session) refuseAgain(cmd *commands.Command, args [][]byte) bool {
+	a := s.Client.Account()
+	if a == nil || a.User().All() {
+		return false
+	}
+	refusal := s.permit(a, cmd, args)
+	if refusal == "" {
+		return false
+	}
+	s.logDenied(cmd, args, commands.ContextTop)
+	cmd.Stats.Rejected.Add(1)
+	s.fail(refusal)
+	return true
+}
+
 // LoginNeeded reports whether the connection has to log in before it may do more.
 func (s *Session) LoginNeeded() bool { return !s.Client.Authenticated && !s.x.Node.Users().Open() }

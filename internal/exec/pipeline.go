@@ -237,7 +237,7 @@ func (s *Session) waitPaused(cmd *commands.Command) bool {
 			return true
 		}
 		s.flushReplies()
-		s.Client.Blocked.Store(true)
+		before := s.Client.Blocked.Swap(true) // one who waits for a key is blocked beyond the pause
 		stop := s.watchPeer()
 		timer := time.NewTimer(left)
 		select {
@@ -247,7 +247,7 @@ func (s *Session) waitPaused(cmd *commands.Command) bool {
 		}
 		timer.Stop()
 		stop()
-		s.Client.Blocked.Store(false)
+		s.Client.Blocked.Store(before)
 		if s.ctx.Err() != nil {
 			s.Client.Close = true
 			return false
