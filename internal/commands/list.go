@@ -87,6 +87,7 @@ func push(c *Call, left, onlyIf bool) error {
 	if err != nil {
 		return err
 	}
+	defer l.Release()
 	if onlyIf && l.Len() == 0 {
 		c.Out.Int(0)
 		return nil
@@ -167,9 +168,11 @@ func pop(c *Call, left bool) error {
 		}
 	}
 	l, err := c.openList(1)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	defer l.Release()
+	switch {
 	case l.Len() == 0 && counted:
 		c.Out.NullArray()
 		return nil
@@ -187,6 +190,7 @@ func lLen(c *Call) error {
 	if err != nil {
 		return err
 	}
+	defer l.Release()
 	c.Out.Int(int64(l.Len()))
 	return nil
 }
@@ -204,6 +208,7 @@ func lIndex(c *Call) error {
 	if err != nil {
 		return err
 	}
+	defer l.Release()
 	if l.Len() == 0 {
 		c.Out.Null()
 		return nil
@@ -227,6 +232,7 @@ func lSet(c *Call) error {
 	if err != nil {
 		return err
 	}
+	defer l.Release()
 	if l.Len() == 0 {
 		return Error(resp.ErrNoSuchKey)
 	}
@@ -278,6 +284,7 @@ func lRange(c *Call) error {
 	if err != nil {
 		return err
 	}
+	defer l.Release()
 	from, to := within(first, last, l.Len())
 	c.Out.Array(int(to - from))
 	return l.Walk(from, to-from, func(v []byte) bool {
@@ -295,6 +302,7 @@ func lTrim(c *Call) error {
 	if err != nil {
 		return err
 	}
+	defer l.Release()
 	c.Out.OK()
 	if l.Len() == 0 {
 		return nil

@@ -18,10 +18,11 @@ type model struct {
 	multi bool
 }
 
-// modelValue is a string, or a hash if hash is set. Deadlines are far away: only whether there is one counts.
+// modelValue is a string, or a hash or a list if that is set. Deadlines are far away: only whether there is one counts.
 type modelValue struct {
 	str      string
 	hash     map[string]string
+	list     []string
 	deadline bool
 }
 
@@ -91,8 +92,11 @@ func (m *model) do(line string) string {
 	case "RENAME", "RENAMENX", "COPY", "MOVE":
 		return m.transfer(w)
 	}
-	if strings.HasPrefix(w[0], "H") {
+	switch {
+	case strings.HasPrefix(w[0], "H"):
 		return m.hash(w)
+	case isListCommand(w[0]):
+		return m.list(w)
 	}
 	return m.single(w)
 }
@@ -144,6 +148,8 @@ func (m *model) single(w []string) string {
 			return "none"
 		case v.hash != nil:
 			return "hash"
+		case v.list != nil:
+			return "list"
 		}
 		return "string"
 	case "EXPIRE", "PERSIST":
@@ -153,7 +159,7 @@ func (m *model) single(w []string) string {
 		v.deadline = w[0] == "EXPIRE"
 		return "1"
 	}
-	if v != nil && v.hash != nil {
+	if v != nil && (v.hash != nil || v.list != nil) {
 		return wrongType
 	}
 	switch w[0] {
@@ -254,7 +260,7 @@ func modelLine(r *rand.Rand) string {
 	k := func() string { return fmt.Sprintf("k%d", r.IntN(7)) }
 	v := func() string { return []string{"abc", "17", "xyz"}[r.IntN(3)] }
 	f := func() string { return fmt.Sprintf("f%d", r.IntN(90)) }
-	switch r.IntN(26) {
+	switch r.IntN(34) {
 	case 0, 1:
 		return "SET " + k() + " " + v()
 	case 2:
@@ -303,6 +309,8 @@ func modelLine(r *rand.Rand) string {
 		return "TYPE " + k()
 	case 24:
 		return fmt.Sprintf("SELECT %d", r.IntN(testDatabases))
+	case 25, 26, 27, 28, 29, 30, 31, 32:
+		return listLine(r, k, v)
 	default:
 		return []string{"DBSIZE", "DBSIZE", "FLUSHDB", "SWAPDB 0 1", "SWAPDB 2 1"}[r.IntN(5)]
 	}

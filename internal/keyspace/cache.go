@@ -160,6 +160,16 @@ func (c *rowCache) put(hash uint64, key, value []byte, absent bool) {
 	s.insertLocked(hash, at)
 }
 
+// drop forgets a row.
+func (c *rowCache) drop(hash uint64, key []byte) {
+	s := c.shard(hash)
+	s.mu.Lock()
+	if slot, at := s.findLocked(hash, key); at >= 0 {
+		s.dropLocked(slot, at)
+	}
+	s.mu.Unlock()
+}
+
 func (s *cacheShard) writeLocked(at, size int, hash uint64, key, value []byte, absent bool, flags byte) {
 	e := s.mu.ring[at : at+size]
 	flags |= flagLive

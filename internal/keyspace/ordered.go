@@ -30,6 +30,29 @@ func (t *Txn) PutOrdered(e *Entry, m *encoding.Meta, sortKey, value []byte) {
 	t.write(row{hash: h, key: k, val: t.mem.copyOf(value), point: true})
 }
 
+// Dense rows are those of which the metadata says which there are: normally nobody looks for one that does not exist.
+// So the filter of absent rows does not know them, and the hot cache forgets those that are removed. A row that was
+// stored with PutDense must be read with GetDense only.
+
+// GetDense reads a row that was stored with PutDense.
+func (t *Txn) GetDense(e *Entry, m *encoding.Meta, sortKey []byte) ([]byte, bool, error) {
+	k, h := t.orderedRow(e, m, sortKey)
+	return t.readRow(h, k, true)
+}
+
+// PutDense stores a row whose value is a format byte and something behind it, which is copied.
+func (t *Txn) PutDense(e *Entry, m *encoding.Meta, sortKey []byte, format byte, value []byte) {
+	k, h := t.orderedRow(e, m, sortKey)
+	v := t.mem.keep(append(append(t.mem.take(1+len(value)), format), value...))
+	t.write(row{hash: h, key: k, val: v, point: true, dense: true})
+}
+
+// RemoveDense deletes a row that was stored with PutDense.
+func (t *Txn) RemoveDense(e *Entry, m *encoding.Meta, sortKey []byte) {
+	k, h := t.orderedRow(e, m, sortKey)
+	t.write(row{hash: h, key: k, del: true, point: true, dense: true})
+}
+
 // PutIndex is PutOrdered for a row that is only walked over.
 func (t *Txn) PutIndex(e *Entry, m *encoding.Meta, sortKey, value []byte) {
 	k, h := t.orderedRow(e, m, sortKey)

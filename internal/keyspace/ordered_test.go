@@ -106,3 +106,63 @@ func compareOrdered(t *testing.T, rng *rand.Rand, tx *Txn, e *Entry, m *encoding
 		}
 	}
 }
+
+// TestDenseRows: dense rows are found as they were stored last, in what a transaction has changed, in the hot cache,
+// in what is pending and in the engine; the filter of absent rows never hides one, and the cache never shows one that
+// was removed.
+func TestDenseRows(t *testing.T) {
+	for _, cache := range []int64{0, 64 << 10, 1 << 20} {
+		t.Run(fmt.Sprint("cache ", cache), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(2, 7))
+			_, _, s := newStore(t, cache)
+			s.opt.Defer = true
+			defer func() {
+				if err := s.Close(true); err != nil {
+					t.Error(err)
+				}
+			}()
+			model := map[byte]string{}
+			for range 300 {
+				commit(t, s, func(tx *Txn) error {
+					e, err := tx.Lookup([]byte("k"))
+					if err != nil {
+						return err
+					}
+					m := e.Meta
+					if !e.Found {
+						m = tx.NewCollection(&e, encoding.List)
+					}
+					changeDense(rng, tx, &e, &m, model)
+					mark := tx.Mark()
+					changeDense(rng, tx, &e, &m, maps.Clone(model))
+					tx.Rollback(&mark)
+					for range 20 {
+						k := byte(rng.IntN(60))
+						v, ok, err := tx.GetDense(&e, &m, []byte{k})
+						if want, has := model[k]; err != nil || ok != has || has && string(v) != "\x07"+want {
+							t.Fatalf("row %d: %q, %v, %v, want %q, %v", k, v, ok, err, want, has)
+						}
+					}
+					return tx.Put(&e, m)
+				})
+				if rng.IntN(10) == 0 {
+					s.DropCache()
+				}
+			}
+		})
+	}
+}
+
+func changeDense(rng *rand.Rand, tx *Txn, e *Entry, m *encoding.Meta, model map[byte]string) {
+	for range rng.IntN(20) {
+		k := byte(rng.IntN(60))
+		if _, has := model[k]; has && rng.IntN(2) == 0 {
+			tx.RemoveDense(e, m, []byte{k})
+			delete(model, k)
+			continue
+		}
+		v := fmt.Sprint(rng.IntN(1000))
+		tx.PutDense(e, m, []byte{k}, 7, []byte(v))
+		model[k] = v
+	}
+}

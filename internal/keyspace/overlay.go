@@ -87,6 +87,8 @@ type row struct {
 	known bool
 	// point rows are read by key and so belong into the hot cache; index rows do not.
 	point bool
+	// dense: a point row that nobody looks for unless it is there; see PutDense.
+	dense bool
 }
 
 // overlay is what a transaction has changed: the last version of each row, found by key.

@@ -258,8 +258,12 @@ func (s *Store) addCounts(t *Txn) {
 func (s *Store) Settle(t *Txn) {
 	s.settleForms(t)
 	for i := range t.rows.rows {
-		if r := &t.rows.rows[i]; r.point {
-			if !r.del && !r.known {
+		switch r := &t.rows.rows[i]; {
+		case !r.point:
+		case r.dense && r.del:
+			s.cache.drop(r.hash, r.key)
+		default:
+			if !r.del && !r.known && !r.dense {
 				s.filter.add(r.hash)
 			}
 			s.cache.put(r.hash, r.key, r.val, r.del)

@@ -333,7 +333,10 @@ func (t *Txn) Exists(user []byte) (bool, error) {
 }
 
 // read finds a row: own changes, then the hot cache, then the engine.
-func (t *Txn) read(hash uint64, key []byte) ([]byte, bool, error) {
+func (t *Txn) read(hash uint64, key []byte) ([]byte, bool, error) { return t.readRow(hash, key, false) }
+
+// readRow is read for rows that may be dense: the filter of absent rows does not know those.
+func (t *Txn) readRow(hash uint64, key []byte, dense bool) ([]byte, bool, error) {
 	if i := t.rows.find(hash, key); i >= 0 {
 		r := &t.rows.rows[i]
 		return r.val, !r.del, nil
@@ -344,7 +347,7 @@ func (t *Txn) read(hash uint64, key []byte) ([]byte, bool, error) {
 	if known {
 		return t.mem.keep(v), present, nil
 	}
-	if t.store.filter.absent(hash) {
+	if !dense && t.store.filter.absent(hash) {
 		return nil, false, nil
 	}
 	if v, present, known := t.store.pending.find(dst, hash, key); known {

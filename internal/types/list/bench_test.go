@@ -43,6 +43,7 @@ func BenchmarkPush(b *testing.B) {
 		}
 		_ = l.PushLeft([]byte("xxx"))
 		_ = l.Save()
+		l.Release()
 	}
 }
 
@@ -70,6 +71,7 @@ func BenchmarkRange100(b *testing.B) {
 		if err := l.Walk(0, 100, func(v []byte) bool { n += len(v); return true }); err != nil || n != 300 {
 			b.Fatal(err, n)
 		}
+		l.Release()
 		tx.Reset()
 	}
 }

@@ -91,7 +91,7 @@ func (l *List) between(at uint64) (uint64, error) {
 				continue
 			}
 			k := sortKeyOf(tableElement, c.ordinal)
-			if _, taken, err := l.tx.GetOrdered(&l.key, &l.meta, k[:]); err != nil || !taken {
+			if _, taken, err := l.tx.GetDense(&l.key, &l.meta, k[:]); err != nil || !taken {
 				return c.ordinal, err
 			}
 		}

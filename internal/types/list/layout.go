@@ -212,8 +212,11 @@ func missing(table byte, n uint64) error {
 	return fmt.Errorf("a list has no row %d of table %d: %w", n, table, encoding.ErrCorrupt)
 }
 
+// formatElement is the first byte of an element's row.
+const formatElement = 0
+
 func parseElement(row []byte) ([]byte, error) {
-	if len(row) == 0 || row[0] != 0 {
+	if len(row) == 0 || row[0] != formatElement {
 		return nil, fmt.Errorf("element of a list %x: %w", row[:min(len(row), 16)], encoding.ErrCorrupt)
 	}
 	return row[1:], nil

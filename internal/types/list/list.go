@@ -11,6 +11,7 @@ package list
 import (
 	"bytes"
 	"errors"
+	"sync"
 
 	"haypile/internal/encoding"
 	"haypile/internal/keyspace"
@@ -34,6 +35,15 @@ type List struct {
 	buf     []byte
 }
 
+// spare are lists that Release gave back.
+var spare = sync.Pool{New: func() any { return new(List) }}
+
+// Release says that neither the list nor anything that it returned will be used any more.
+func (l *List) Release() {
+	*l = List{buf: l.buf[:0]}
+	spare.Put(l)
+}
+
 // Open reads the list at key; a missing key is an empty list.
 func Open(tx *keyspace.Txn, key []byte) (*List, error) {
 	e, err := tx.Lookup(key)
@@ -45,7 +55,8 @@ func Open(tx *keyspace.Txn, key []byte) (*List, error) {
 
 // At is the list at a key that was looked up.
 func At(tx *keyspace.Txn, e keyspace.Entry) (*List, error) {
-	l := &List{tx: tx, key: e}
+	l := spare.Get().(*List)
+	l.tx, l.key = tx, e
 	if !e.Found {
 		return l, nil
 	}
@@ -118,7 +129,7 @@ func (n nodes) Drop(id uint64) {
 
 func (l *List) get(ordinal uint64) ([]byte, error) {
 	k := sortKeyOf(tableElement, ordinal)
-	row, ok, err := l.tx.GetOrdered(&l.key, &l.meta, k[:])
+	row, ok, err := l.tx.GetDense(&l.key, &l.meta, k[:])
 	if err != nil {
 		return nil, err
 	}
@@ -130,15 +141,14 @@ func (l *List) get(ordinal uint64) ([]byte, error) {
 
 func (l *List) put(ordinal uint64, value []byte) {
 	k := sortKeyOf(tableElement, ordinal)
-	l.buf = append(append(l.buf[:0], 0), value...)
-	l.tx.PutOrdered(&l.key, &l.meta, k[:], l.buf)
+	l.tx.PutDense(&l.key, &l.meta, k[:], formatElement, value)
 	l.changed = true
 }
 
 func (l *List) remove(e extent.Entry) {
 	for o := e.Ref; o < e.End(); o++ {
 		k := sortKeyOf(tableElement, o)
-		l.tx.RemoveOrdered(&l.key, &l.meta, k[:])
+		l.tx.RemoveDense(&l.key, &l.meta, k[:])
 	}
 	l.meta.Count -= e.N
 	l.changed = true
@@ -158,7 +168,8 @@ func (l *List) Save() error {
 		l.meta = encoding.Meta{}
 		return nil
 	}
-	extra := l.append(make([]byte, 0, 16))
+	l.buf = l.append(l.buf[:0])
+	extra := l.buf
 	if same && l.key.Meta.Count == l.meta.Count && bytes.Equal(l.key.Meta.Extra, extra) {
 		// The metadata is what it was: watchers need to know, the engine does not.
 		l.tx.Touch(&l.key)

@@ -294,7 +294,7 @@ func TestGolden(t *testing.T) {
 	if want := []byte{1, 0, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}; !bytes.Equal(l.meta.Extra, want) {
 		t.Errorf("layout of one extent %x, want %x", l.meta.Extra, want)
 	}
-	row, ok, err := b.tx.GetOrdered(&l.key, &l.meta, []byte{1, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+	row, ok, err := b.tx.GetDense(&l.key, &l.meta, []byte{1, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
 	if err != nil || !ok || string(row) != "\x00v" {
 		t.Errorf("element row %q, %v, %v", row, ok, err)
 	}
