@@ -19,9 +19,10 @@ import (
 // reply a turn costs little more than their system calls. What may block never runs on a loop: Session.TryDo
 // refuses it, and the connection is away from the loop, with a goroutine of its own, until it has run.
 type Loops struct {
-	loops []*Loop
-	next  atomic.Uint32
-	wg    sync.WaitGroup
+	loops   []*Loop
+	next    atomic.Uint32
+	wg      sync.WaitGroup
+	workers *workers
 }
 
 // maxEvents is how many connections one turn serves at most.
@@ -29,9 +30,9 @@ const maxEvents = 256
 
 // StartLoops starts n event loops. Close ends them.
 func StartLoops(n int, x *exec.Executor, log *slog.Logger) (*Loops, error) {
-	ls := &Loops{}
+	ls := &Loops{workers: newWorkers()}
 	for range n {
-		l, err := newLoop(x, log)
+		l, err := newLoop(x, log, ls.workers)
 		if err != nil {
 			ls.Close()
 			return nil, err
@@ -49,6 +50,7 @@ func (ls *Loops) Close() {
 		l.wake()
 	}
 	ls.wg.Wait()
+	ls.workers.close()
 	for _, l := range ls.loops {
 		l.close()
 	}
@@ -78,6 +80,7 @@ func (ls *Loops) Add(k *Conn, ended func()) bool {
 type Loop struct {
 	epfd, wakefd int
 	log          *slog.Logger
+	workers      *workers
 	round        *exec.Round
 	conns        map[int32]*Conn
 	nextID       int32
@@ -107,7 +110,7 @@ const wakeID = 0
 
 const efdFlags = syscall.O_CLOEXEC | syscall.O_NONBLOCK
 
-func newLoop(x *exec.Executor, log *slog.Logger) (*Loop, error) {
+func newLoop(x *exec.Executor, log *slog.Logger, w *workers) (*Loop, error) {
 	epfd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("event loop: %w", err)
@@ -117,7 +120,7 @@ func newLoop(x *exec.Executor, log *slog.Logger) (*Loop, error) {
 		_ = syscall.Close(epfd)
 		return nil, fmt.Errorf("event loop: %w", errno)
 	}
-	l := &Loop{epfd: epfd, wakefd: int(wakefd), log: log, round: x.NewRound(), conns: map[int32]*Conn{}}
+	l := &Loop{epfd: epfd, wakefd: int(wakefd), log: log, workers: w, round: x.NewRound(), conns: map[int32]*Conn{}}
 	ev := syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: wakeID}
 	if err := syscall.EpollCtl(epfd, syscall.EPOLL_CTL_ADD, l.wakefd, &ev); err != nil {
 		l.close()
@@ -319,7 +322,7 @@ func (l *Loop) turn() {
 	}
 	for i, k := range l.leaving {
 		l.leaving[i] = nil
-		go k.serveAway()
+		l.workers.serve(k)
 	}
 	l.leaving = l.leaving[:0]
 }
@@ -425,7 +428,7 @@ func settle(ks []*Conn) {
 		if err != nil || n < len(k.gate.Out.Buf) {
 			k.gate.Out.Buf = append(k.gate.Out.Buf[:0], k.gate.Out.Buf[n:]...)
 			k.sock.err = err
-			go k.serveAway()
+			k.sock.loop.workers.serve(k)
 			continue
 		}
 		k.recycle()
@@ -434,7 +437,7 @@ func settle(ks []*Conn) {
 	}
 }
 
-// serveAway is the goroutine of a connection that is away: it sends the replies so far, runs the command that a
+// serveAway runs, on one of the workers, what a connection that is away has to do: it sends the replies so far, runs the command that a
 // loop could not run, and those behind it that have arrived.
 func (k *Conn) serveAway() {
 	s := k.sock
