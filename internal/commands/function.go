@@ -85,7 +85,7 @@ func fcallCommand(name, summary string) *Command {
 		if err != nil {
 			return err
 		}
-		return c.Client.Gate.RunScript(c, ScriptRun{Name: f.Name, Function: true, ReadOnly: readOnly, Flags: f.Flags,
+		return c.Client.Gate.RunScript(c, ScriptRun{Name: f.Name, Function: true, ReadOnly: readOnly, Flags: f.Flags, Away: f.Away,
 			Run: func(h script.Host) (err error) {
 				c.Out.Buf, err = c.Client.Gate.Scripts().RunFunction(libs, f.Name, keys, args, h, c.Out.Proto, c.Out.Buf)
 				return err

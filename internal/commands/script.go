@@ -16,6 +16,7 @@ type ScriptRun struct {
 	// ReadOnly: one of the commands for reading runs it.
 	ReadOnly bool
 	Flags    script.Flags
+	Away     *script.Away
 	Run      func(h script.Host) error
 }
 
@@ -62,7 +63,7 @@ func evalCommand(name, since, what, summary string, find func(c *Call) (*script.
 		if err != nil {
 			return scriptError(err)
 		}
-		return c.Client.Gate.RunScript(c, ScriptRun{Name: string(s.SHA[:]), ReadOnly: readOnly, Flags: s.Flags,
+		return c.Client.Gate.RunScript(c, ScriptRun{Name: string(s.SHA[:]), ReadOnly: readOnly, Flags: s.Flags, Away: &s.Away,
 			Run: func(h script.Host) (err error) {
 				c.Out.Buf, err = c.Client.Gate.Scripts().Run(s, keys, args, h, c.Out.Proto, c.Out.Buf)
 				return err

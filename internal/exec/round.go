@@ -3,6 +3,7 @@ package exec
 import (
 	"slices"
 
+	"haypile/internal/command"
 	"haypile/internal/commands"
 	"haypile/internal/keyspace"
 	"haypile/internal/replog"
@@ -202,7 +203,10 @@ func (s *Session) TryDo(args [][]byte) bool {
 	if s.admit(cmd, nil, args) != "" {
 		return false
 	}
-	if writes(cmd) {
+	switch {
+	case cmd.Flags&command.Script != 0:
+		return s.tryScript(cmd, args)
+	case writes(cmd):
 		return s.tryWrite(cmd, args)
 	}
 	if cmd.Flags&keyedRead != 0 {
@@ -246,27 +250,36 @@ func (s *Session) tryRead(cmd *commands.Command, args [][]byte) bool {
 	return ok
 }
 
-// tryWrite is runWrite without waiting.
-func (s *Session) tryWrite(cmd *commands.Command, args [][]byte) bool {
+// tryJoin gets the locks of a command that may write, s.want, and opens the transaction if it is not open, without
+// waiting. locks is how many locks were held before; a command that has changed nothing gives its own back.
+func (s *Session) tryJoin(cmd *commands.Command) (locks int, ok bool) {
 	r := s.r
-	s.wants(cmd, args, false)
+	locks = r.held.Len()
 	if r.open && (r.full() || r.held.Len() > roundKeepsLocks || !r.held.TryAcquire(s.want)) {
 		r.Commit()
 	}
-	if !r.open {
-		if !s.x.latch.TryRLock() {
-			return false
-		}
-		// A pause that began meanwhile counts: see Session.enter.
-		if s.x.pause.active.Load() || s.x.admitWrite(cmd) != "" || s.x.Store().Crowded() || !r.held.TryAcquire(s.want) {
-			s.x.latch.RUnlock()
-			return false
-		}
-		r.begin()
-	} else if s.x.admitWrite(cmd) != "" {
+	if r.open {
+		return locks, s.x.admitWrite(cmd) == ""
+	}
+	if !s.x.latch.TryRLock() {
+		return 0, false
+	}
+	// A pause that began meanwhile counts: see Session.enter.
+	if s.x.pause.active.Load() || s.x.admitWrite(cmd) != "" || s.x.Store().Crowded() || !r.held.TryAcquire(s.want) {
+		s.x.latch.RUnlock()
+		return 0, false
+	}
+	r.begin()
+	return 0, true
+}
+
+// tryWrite is runWrite without waiting.
+func (s *Session) tryWrite(cmd *commands.Command, args [][]byte) bool {
+	s.wants(cmd, args, false)
+	if _, ok := s.tryJoin(cmd); !ok {
 		return false
 	}
-	t := r.tx
+	r, t := s.r, s.r.tx
 	t.Begin(keyspace.ModeWrite, s.Client.DB, s.timer.nowMillis())
 	t.Client(s.Client.ID)
 	from, touched := len(s.Out.Buf), len(t.Touched())

@@ -108,8 +108,9 @@ var (
 	errScriptEnded  error = commands.Error(resp.ErrScriptEnded)
 	errKilledScript error = script.Error("ERR Script killed by user with SCRIPT KILL...")
 	errKilledFunc   error = script.Error("ERR Script killed by user with FUNCTION KILL...")
-	// errAgain ends a run that has to begin again under the latch held exclusively.
-	errAgain = errors.New("the script needs the latch exclusively")
+	// errAgain ends a run that has to begin again where it may wait: under the latch held exclusively, or, of one on an
+	// event loop, away from that.
+	errAgain = errors.New("the script has to wait")
 )
 
 // Scripts is the engine.
@@ -171,6 +172,8 @@ type scriptState struct {
 	host scriptHost
 	// exclusive: the latch is held exclusively, so that no locks are needed.
 	exclusive bool
+	// onLoop: see tryScript.
+	onLoop bool
 	// published are the calls of PUBLISH of a run that has to be done again: messages are not sent twice.
 	published []published
 }
@@ -258,6 +261,9 @@ type scriptHost struct {
 // RunScript runs a script for the call. REQUIRES: the transaction of the session is open for it.
 func (s *Session) RunScript(c *commands.Call, r commands.ScriptRun) error {
 	x := s.x
+	if s.script.onLoop && r.Away.Left() {
+		return errAgain
+	}
 	if refusal := s.admitScript(r); refusal != "" {
 		return refusal
 	}
@@ -273,7 +279,7 @@ func (s *Session) RunScript(c *commands.Call, r commands.ScriptRun) error {
 		}
 	}
 	h.call = commands.Call{Client: s.Client, Node: x.Node, Out: &h.out, Ctx: s.ctx}
-	db, before := s.Client.DB, c.Tx.Mark()
+	db, before, events := s.Client.DB, c.Tx.Mark(), len(c.Tx.Events())
 	x.scripts.add(h)
 	err := r.Run(h)
 	x.scripts.remove(h)
@@ -283,9 +289,12 @@ func (s *Session) RunScript(c *commands.Call, r commands.ScriptRun) error {
 	for _, f := range h.call.TakeAfter() {
 		c.After(f)
 	}
+	if err == errAgain && s.script.onLoop {
+		r.Away.Leave()
+	}
 	if err == errScriptEnded {
 		c.Tx.Rollback(&before)
-		c.Tx.DropEvents(0)
+		c.Tx.DropEvents(events)
 	}
 	var reply script.Error
 	if errors.As(err, &reply) {
@@ -328,6 +337,9 @@ func (h *scriptHost) Tick() error {
 	}
 	if e := h.stop.Load(); e != nil {
 		return *e
+	}
+	if h.late(time.Now()) {
+		return errAgain
 	}
 	if !h.slow {
 		if limit := h.s.x.Config.Duration(option.BusyScriptThreshold); limit > 0 && time.Since(h.start) >= limit {
@@ -408,14 +420,17 @@ func (h *scriptHost) Call(args [][]byte, proto int) ([]byte, error) {
 		return h.out.Buf, nil
 	}
 	c := s.target(cmd, sub)
+	if s.script.onLoop && (!inline(c) || h.late(h.last)) {
+		return nil, errAgain
+	}
 	if !s.script.exclusive && !h.lock(c, args) {
 		return nil, errAgain
 	}
 	x.monitor(s, c, args)
 	if c.Flags&command.PubSub != 0 && c.Flags&command.MayReplicate != 0 {
 		h.publish(c, args)
-	} else {
-		h.invoke(c, args)
+	} else if err := h.invoke(c, args); err != nil {
+		return nil, err
 	}
 	h.book(c)
 	return h.out.Buf, nil
@@ -441,8 +456,9 @@ func (h *scriptHost) lock(c *commands.Command, args [][]byte) bool {
 	return true
 }
 
-// invoke runs the command in the script's transaction; an error takes back what the command did, and is its reply.
-func (h *scriptHost) invoke(c *commands.Command, args [][]byte) {
+// invoke runs the command in the script's transaction; an error takes back what the command did, and is its reply,
+// unless it is errAgain.
+func (h *scriptHost) invoke(c *commands.Command, args [][]byte) error {
 	s, x, t := h.s, h.s.x, h.s.r.tx
 	k := &h.call
 	k.Reset()
@@ -451,7 +467,7 @@ func (h *scriptHost) invoke(c *commands.Command, args [][]byte) {
 	keyed := c.Flags&(command.Write|command.ReadOnly|command.MayReplicate) != 0
 	if !keyed {
 		h.outcome(c, c.Run(k))
-		return
+		return nil
 	}
 	mode := keyspace.ModeRead // a reading command may hold its locks shared: it deletes nothing
 	if writes(c) && x.Role().Writable && !h.run.ReadOnly {
@@ -469,10 +485,13 @@ func (h *scriptHost) invoke(c *commands.Command, args [][]byte) {
 		x.Stats.Hits.Add(hits)
 		x.Stats.Misses.Add(misses)
 	}
+	if errors.Is(err, keyspace.ErrCold) {
+		return errAgain
+	}
 	if err != nil {
 		t.Rollback(&m)
 		h.outcome(c, err)
-		return
+		return nil
 	}
 	s.noteReads(c, args)
 	moreExpired, moreBytes := t.Expirations()
@@ -484,6 +503,7 @@ func (h *scriptHost) invoke(c *commands.Command, args [][]byte) {
 	if changed || c.Flags&command.Write != 0 {
 		h.wrote.Store(true)
 	}
+	return nil
 }
 
 // outcome writes the reply for an error.
@@ -517,7 +537,7 @@ func (h *scriptHost) publish(c *commands.Command, args [][]byte) {
 		}
 		return
 	}
-	h.invoke(c, args)
+	_ = h.invoke(c, args) // it reads no keys
 	if n >= len(*ps) {
 		*ps = append(*ps, published{call, string(h.out.Buf)})
 	}

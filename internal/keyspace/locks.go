@@ -97,7 +97,7 @@ func (h *Held) TryAcquire(want []Want) bool {
 
 // Covers reports whether w is held, exclusively if it asks for that.
 func (h *Held) Covers(w Want) bool {
-	for i := range h.held {
+	for i := len(h.held) - 1; i >= 0; i-- { // those of a script are the last
 		if l := &h.held[i]; l.lock == w.Lock && (w.Shared || !l.shared) {
 			return true
 		}

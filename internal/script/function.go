@@ -13,6 +13,7 @@ type Function struct {
 	Name        string
 	Description string
 	Flags       Flags
+	Away        *Away
 
 	callback lua.Value // in the world that ran the library
 }
@@ -185,6 +186,7 @@ func registration(st *lua.State, a []lua.Value) (f Function) {
 	if !goodName(f.Name) {
 		raise(st, "ERR "+errBadName)
 	}
+	f.Away = new(Away)
 	return f
 }
 

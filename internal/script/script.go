@@ -88,6 +88,7 @@ func ParseSHA(b []byte) (s SHA, ok bool) {
 type Script struct {
 	SHA     SHA
 	Flags   Flags
+	Away    Away
 	program *lua.Program
 	// kept scripts were loaded by SCRIPT LOAD: only SCRIPT FLUSH forgets them.
 	kept bool
