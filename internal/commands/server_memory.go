@@ -98,8 +98,8 @@ func rowBytes(t *keyspace.Txn, e *keyspace.Entry, samples int) (int64, error) {
 	m := e.Meta
 	hash := encoding.Hash48(e.User)
 	n := int64(len(encoding.AppendKey(nil, 0, e.Slot(), hash, e.User)) + len(encoding.AppendMeta(nil, &m)))
-	if m.Deadline != 0 {
-		n += int64(len(encoding.AppendExpiry(nil, 0, m.Deadline, e.Slot(), hash, e.User)))
+	if due := m.Due(); due != 0 {
+		n += int64(len(encoding.AppendExpiry(nil, 0, due, e.Slot(), hash, e.User)))
 	}
 	if m.Type == encoding.String || m.Count == 0 {
 		return n, nil
@@ -108,20 +108,24 @@ func rowBytes(t *keyspace.Txn, e *keyspace.Entry, samples int) (int64, error) {
 		each, err := streamRowBytes(t, e, samples)
 		return n + int64(each*float64(m.Count)), err
 	}
-	// Beside its member, the sort key of a row has a table and a score; that of a list has a table and an ordinal.
+	// Beside its member, the sort key of a row has a table and a score; that of a list has a table and an ordinal, that
+	// of a hash a deadline.
 	ordered := int64(len(encoding.AppendOrdered(nil, 0, m.Birth, m.ID, nil)) + 9)
+	timed := ordered - 1
 	if m.Type == encoding.List {
 		each, err := listRowBytes(t, e, ordered+1, samples)
 		return n + int64(each*float64(m.Count)), err
 	}
-	head := int64(len(encoding.AppendElement(nil, 0, m.Birth, m.ID, nil)) +
-		len(encoding.AppendElementValue(nil, nil)))
+	head := int64(len(encoding.AppendElement(nil, 0, m.Birth, m.ID, nil)))
 	seen, bytes := int64(0), int64(0)
 	err := t.ScanElements(e, &m, 0, func(el keyspace.Element) bool {
 		seen++
-		bytes += head + int64(len(el.Member)+len(el.Value))
-		if m.Type == encoding.ZSet {
+		bytes += head + int64(len(el.Member)+len(encoding.AppendElementValue(nil, el.Value, el.Deadline)))
+		switch {
+		case m.Type == encoding.ZSet:
 			bytes += ordered + int64(len(el.Member))
+		case el.Deadline != 0:
+			bytes += timed + int64(len(el.Member))
 		}
 		return seen < int64(samples)
 	})

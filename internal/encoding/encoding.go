@@ -7,7 +7,7 @@
 //	key      01 | space u32 | slot u16 | 'k' | hash48 | user key       -> Meta, and a string's value
 //	element  01 | space u32 | slot u16 | 'm' | collection u64 | hash48 | member -> Element
 //	ordered  01 | space u32 | slot u16 | 'm' | collection u64 | 0 (48 bits) | sort key -> the type's own
-//	expiry   02 | space u32 | deadline u64 | slot u16 | hash48 | user key -> nothing
+//	expiry   02 | space u32 | due u64 | slot u16 | hash48 | user key -> nothing, see Meta.Due
 //	garbage  03 | space u32 | slot u16 | collection u64                 -> nothing
 //	retired  04 | space u32                                             -> nothing
 //
@@ -17,7 +17,7 @@
 // never used twice. Keys and members stand behind a 48-bit hash of themselves: slot and hash make the
 // cursor of SCAN, which therefore needs no state on the server. No member has the hash 0: behind it stand a
 // collection's ordered rows, whose sort keys and values belong to the type (a sorted set's scores, a list's
-// elements, a stream's entries). So a collection is one range, whatever its type.
+// elements, a stream's entries, the deadlines of a hash's fields). So a collection is one range, whatever its type.
 package encoding
 
 import (
@@ -162,7 +162,7 @@ func SortKey(row []byte) (sortKey []byte, ok bool) {
 	return sortKey, ok && hash == 0
 }
 
-// AppendExpiry appends the row of the expiry index for a key; deadline in Unix milliseconds.
+// AppendExpiry appends the row of the expiry index for a key; the deadline is Meta.Due, in Unix milliseconds.
 func AppendExpiry(dst []byte, s Space, deadline int64, n slot.Slot, hash uint64, user []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(AppendSpace(dst, TableExpiry, s), uint64(deadline))
 	dst = binary.BigEndian.AppendUint16(dst, uint16(n))

@@ -48,10 +48,20 @@ func TestGoldenRows(t *testing.T) {
 			Deadline: 1700000000000}), "01010000018bcfe5680061"},
 		{"hash", AppendMeta(nil, &Meta{Type: Hash, Birth: 3, ID: 4, Count: 300}), "0005" + "0003" +
 			"0000000000000004" + "ac02"},
-		{"element value", AppendElementValue(nil, []byte("v")), "0076"},
+		{"element value", AppendElementValue(nil, []byte("v"), 0), "0076"},
+		{"element value with deadline", AppendElementValue(nil, []byte("v"), 1700000000000), "01" + "0000018bcfe56800" +
+			"76"},
+		{"hash with deadlines of fields", AppendMeta(nil, &Meta{Type: Hash, Birth: 3, ID: 4, Count: 300,
+			Extra: AppendTimed(nil, Timed{Count: 200, Next: 1700000000000})}), "0005" + "0003" + "0000000000000004" +
+			"ac02" + "c801" + "0000018bcfe56800"},
+		{"deadline of a field", AppendOrdered(nil, 2, 3, 4, AppendTimedKey(nil, 1700000000000, []byte("f"))),
+			"010000000200036d0000000000000004" + "000000000000" + "0000018bcfe56800" + "66"},
 		{"state value", AppendState(nil, &State{Offset: 258, DB: 3, NextCollection: 200, NextSpace: 5,
 			Databases: []SpaceCount{{Space: 1, Keys: 2, Expires: 1}, {Space: 4}}}), "01" + "0000000000000102" + "03" +
 			"c801" + "05" + "02" + "010201" + "040000"},
+		{"state value with deadlines of fields", AppendState(nil, &State{Offset: 258, DB: 3, NextCollection: 200,
+			NextSpace: 5, Databases: []SpaceCount{{Space: 1, Keys: 2, Expires: 1, Timed: 2}, {Space: 4}}}), "02" +
+			"0000000000000102" + "03" + "c801" + "05" + "02" + "01020102" + "04000000"},
 	} {
 		if got := hex.EncodeToString(c.got); got != c.want {
 			t.Errorf("%s: %s, want %s", c.what, got, c.want)
@@ -96,8 +106,45 @@ func TestRowsReadBack(t *testing.T) {
 			t.Errorf("%+v reads back as %+v: %v", m, got, err)
 		}
 	}
-	if _, err := ParseElementValue(nil); !errors.Is(err, ErrCorrupt) {
-		t.Error(err)
+	for _, d := range []int64{0, 1, math.MaxInt64} {
+		for _, value := range []string{"", "v"} {
+			v, got, err := ParseElementValue(AppendElementValue(nil, []byte(value), d))
+			if string(v) != value || got != d || err != nil {
+				t.Errorf("%q until %d reads back as %q until %d: %v", value, d, v, got, err)
+			}
+		}
+	}
+	for _, bad := range [][]byte{nil, {1}, {1, 0, 0, 0, 0, 0, 0, 0}, {2}, {3, 0, 0, 0, 0, 0, 0, 0, 1}} {
+		if _, _, err := ParseElementValue(bad); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%x: %v", bad, err)
+		}
+	}
+	if d, f, ok := ParseTimedKey(AppendTimedKey(nil, 77, member)); !ok || d != 77 || !bytes.Equal(f, member) {
+		t.Errorf("%d %q %v", d, f, ok)
+	}
+	if _, _, ok := ParseTimedKey(make([]byte, 7)); ok {
+		t.Error("a sort key without a deadline")
+	}
+}
+
+func TestDue(t *testing.T) {
+	timed := func(next int64) []byte { return AppendTimed(nil, Timed{1, next}) }
+	for _, c := range []struct {
+		meta Meta
+		want int64
+	}{
+		{Meta{Type: Hash}, 0}, {Meta{Type: Hash, Deadline: 5}, 5}, {Meta{Type: Hash, Extra: timed(7)}, 7},
+		{Meta{Type: Hash, Deadline: 5, Extra: timed(7)}, 5}, {Meta{Type: Hash, Deadline: 9, Extra: timed(7)}, 7},
+		{Meta{Type: ZSet, Deadline: 9, Extra: timed(7)}, 9}, {Meta{Type: String, Value: []byte("x")}, 0},
+	} {
+		if got := c.meta.Due(); got != c.want {
+			t.Errorf("%+v: due at %d, want %d", c.meta, got, c.want)
+		}
+	}
+	for _, bad := range [][]byte{{1}, {0, 0, 0, 0, 0, 0, 0, 0, 1}, {1, 0, 0, 0, 0, 0, 0, 0, 1, 0}, {0x80}} {
+		if _, err := (&Meta{Type: Hash, Extra: bad}).Timed(); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%x: %v", bad, err)
+		}
 	}
 }
 
@@ -164,7 +211,10 @@ func TestHashIsNeverZero(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add(AppendMeta(nil, &Meta{Type: Hash, Count: 3, Deadline: 5}))
-	f.Add(AppendState(nil, &State{Databases: []SpaceCount{{1, 2, 3}}}))
+	f.Add(AppendState(nil, &State{Databases: []SpaceCount{{1, 2, 3, 0}}}))
+	f.Add(AppendState(nil, &State{Databases: []SpaceCount{{1, 2, 3, 4}}}))
+	f.Add(AppendElementValue(nil, []byte("v"), 5))
+	f.Add(AppendMeta(nil, &Meta{Type: Hash, Count: 3, Extra: AppendTimed(nil, Timed{2, 5})}))
 	f.Add(AppendKey(nil, 1, 2, 3, []byte("k")))
 	f.Add(AppendElement(nil, 1, 2, 3, []byte("k")))
 	f.Add(AppendExpiry(nil, 1, 2, 3, 4, []byte("k")))
@@ -183,6 +233,10 @@ func FuzzParse(f *testing.F) {
 		ParseExpiry(b)
 		ParseGarbage(b)
 		ParseRetired(b)
-		_, _ = ParseElementValue(b)
+		if v, d, err := ParseElementValue(b); err == nil && d != 0 && !bytes.Equal(AppendElementValue(nil, v, d), b) {
+			t.Errorf("%x reads as %q until %d", b, v, d)
+		}
+		_, _ = m.Timed()
+		ParseTimedKey(b)
 	})
 }

@@ -52,7 +52,7 @@ type Meta struct {
 	Birth    slot.Slot
 	ID       Collection
 	Count    uint64
-	// Extra is what a type keeps beside the count, in its own format; empty for hashes and sets.
+	// Extra is what a type keeps beside the count, in its own format; empty for sets, and for hashes but for Timed.
 	Extra []byte
 }
 
@@ -108,15 +108,29 @@ func ParseMeta(row []byte, m *Meta) error {
 	return nil
 }
 
-// Elements carry a flags byte before the value, 0 today: room for a field's deadline.
+// Flags of an element's value.
+const (
+	elementExpiry = 1 << 0 // a deadline follows: of a hash's field
+	elementKnown  = elementExpiry
+)
 
-// AppendElementValue encodes the value of an element row.
-func AppendElementValue(dst, value []byte) []byte { return append(append(dst, 0), value...) }
-
-// ParseElementValue decodes it; the result is a view.
-func ParseElementValue(row []byte) ([]byte, error) {
-	if len(row) < 1 || row[0] != 0 {
-		return nil, fmt.Errorf("element %x: %w", row[:min(len(row), 16)], ErrCorrupt)
+// AppendElementValue encodes the value of an element row, with its deadline (0 = none):
+//
+//	flags byte | [deadline u64] | value
+func AppendElementValue(dst, value []byte, deadline int64) []byte {
+	if deadline == 0 {
+		return append(append(dst, 0), value...)
 	}
-	return row[1:], nil
+	return append(binary.BigEndian.AppendUint64(append(dst, elementExpiry), uint64(deadline)), value...)
+}
+
+// ParseElementValue decodes it; value is a view.
+func ParseElementValue(row []byte) (value []byte, deadline int64, err error) {
+	switch {
+	case len(row) > 0 && row[0] == 0:
+		return row[1:], 0, nil
+	case len(row) > 8 && row[0]&^elementKnown == 0:
+		return row[9:], int64(binary.BigEndian.Uint64(row[1:])), nil
+	}
+	return nil, 0, fmt.Errorf("element %x: %w", row[:min(len(row), 16)], ErrCorrupt)
 }

@@ -8,15 +8,20 @@ import (
 // StateRow is the key of the one row that every batch rewrites: see State.
 var StateRow = []byte{byte(TableSystem), 's'}
 
-// stateFormat is the first byte of the row.
-const stateFormat = 1
+// The first byte of the row. stateTimed is written only where it says more: where there are hashes with deadlines of
+// fields.
+const (
+	stateFormat = 1
+	stateTimed  = 2
+)
 
-// SpaceCount is the number of keys, and of keys with a deadline, in a space. Keys that are past their
-// deadline but not yet deleted count, so that primary and replica agree at equal offsets.
+// SpaceCount is the number of keys, of keys with a deadline, and of hashes with deadlines of fields, in a space.
+// Keys that are past their deadline but not yet deleted count, so that primary and replica agree at equal offsets.
 type SpaceCount struct {
 	Space   Space
 	Keys    int64
 	Expires int64
+	Timed   int64
 }
 
 // State is what the engine's contents are: the log offset that they reflect, the database selected there,
@@ -33,7 +38,13 @@ type State struct {
 
 // AppendState encodes s.
 func AppendState(dst []byte, s *State) []byte {
-	dst = append(dst, stateFormat)
+	format := byte(stateFormat)
+	for _, c := range s.Databases {
+		if c.Timed != 0 {
+			format = stateTimed
+		}
+	}
+	dst = append(dst, format)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(s.Offset))
 	dst = binary.AppendUvarint(dst, uint64(s.DB))
 	dst = binary.AppendUvarint(dst, uint64(s.NextCollection))
@@ -43,6 +54,9 @@ func AppendState(dst []byte, s *State) []byte {
 		dst = binary.AppendUvarint(dst, uint64(c.Space))
 		dst = binary.AppendUvarint(dst, uint64(c.Keys))
 		dst = binary.AppendUvarint(dst, uint64(c.Expires))
+		if format == stateTimed {
+			dst = binary.AppendUvarint(dst, uint64(c.Timed))
+		}
 	}
 	return dst
 }
@@ -50,7 +64,7 @@ func AppendState(dst []byte, s *State) []byte {
 // ParseState decodes the row.
 func ParseState(row []byte) (State, error) {
 	var s State
-	if len(row) < 9 || row[0] != stateFormat {
+	if len(row) < 9 || row[0] != stateFormat && row[0] != stateTimed {
 		return s, fmt.Errorf("state row %x: %w", row[:min(len(row), 16)], ErrCorrupt)
 	}
 	s.Offset = int64(binary.BigEndian.Uint64(row[1:]))
@@ -74,6 +88,9 @@ func ParseState(row []byte) (State, error) {
 	}
 	for i := uint64(0); i < n && !bad; i++ {
 		c := SpaceCount{Space: Space(next()), Keys: int64(next()), Expires: int64(next())}
+		if row[0] == stateTimed {
+			c.Timed = int64(next())
+		}
 		s.Databases = append(s.Databases, c)
 	}
 	if bad || len(rest) != 0 {

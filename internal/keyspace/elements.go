@@ -26,19 +26,30 @@ func (t *Txn) elementRow(e *Entry, m *encoding.Meta, member []byte) ([]byte, uin
 
 // GetElement reads the value of a member of the collection m of key e.
 func (t *Txn) GetElement(e *Entry, m *encoding.Meta, member []byte) ([]byte, bool, error) {
+	v, _, ok, err := t.GetTimed(e, m, member)
+	return v, ok, err
+}
+
+// GetTimed is GetElement with the member's deadline (0 = none), even if it has passed.
+func (t *Txn) GetTimed(e *Entry, m *encoding.Meta, member []byte) (value []byte, deadline int64, found bool, err error) {
 	k, h := t.elementRow(e, m, member)
 	v, ok, err := t.read(h, k)
 	if err != nil || !ok {
-		return nil, false, err
+		return nil, 0, false, err
 	}
-	v, err = encoding.ParseElementValue(v)
-	return v, err == nil, err
+	v, deadline, err = encoding.ParseElementValue(v)
+	return v, deadline, err == nil, err
 }
 
 // PutElement stores a member's value. The caller keeps m.Count and Puts m.
 func (t *Txn) PutElement(e *Entry, m *encoding.Meta, member, value []byte) {
+	t.PutTimed(e, m, member, value, 0)
+}
+
+// PutTimed is PutElement with a deadline (0 = none). The caller keeps encoding.Timed and its rows.
+func (t *Txn) PutTimed(e *Entry, m *encoding.Meta, member, value []byte, deadline int64) {
 	k, h := t.elementRow(e, m, member)
-	v := t.mem.keep(encoding.AppendElementValue(t.mem.take(len(value)+1), value))
+	v := t.mem.keep(encoding.AppendElementValue(t.mem.take(len(value)+1+8), value, deadline))
 	t.write(row{hash: h, key: k, val: v, point: true})
 }
 
@@ -53,6 +64,8 @@ type Element struct {
 	Hash   uint64
 	Member []byte
 	Value  []byte
+	// Deadline is that of a hash's field, perhaps past; 0 = none.
+	Deadline int64
 }
 
 // ScanElements walks the members of m from a hash on, in the order of (hash, member), until f says stop.
@@ -70,7 +83,7 @@ func (t *Txn) ScanElements(e *Entry, m *encoding.Meta, from uint64, f func(Eleme
 			bad = encoding.ErrCorrupt
 			return false
 		}
-		if el.Value, bad = encoding.ParseElementValue(v); bad != nil {
+		if el.Value, el.Deadline, bad = encoding.ParseElementValue(v); bad != nil {
 			return false
 		}
 		return f(el)
@@ -83,9 +96,10 @@ func (t *Txn) ScanElements(e *Entry, m *encoding.Meta, from uint64, f func(Eleme
 
 // dropCollection deletes what stands behind metadata that is being replaced.
 func (t *Txn) dropCollection(sp encoding.Space, m *encoding.Meta) error {
-	// The rows of a stream are more than its count says; and before the first row of a list or a stream there may
-	// be tombstones by the million.
-	if m.Count > smallCollection || m.Type == encoding.Stream || m.Type == encoding.List {
+	// The rows of a stream are more than its count says; and before the first row of a list or a stream, or the first
+	// deadline of a hash, there may be tombstones by the million.
+	if m.Count > smallCollection || m.Type == encoding.Stream || m.Type == encoding.List ||
+		m.Type == encoding.Hash && len(m.Extra) > 0 {
 		k := t.mem.keep(encoding.AppendGarbage(t.mem.take(keyRowMax), sp, m.Birth, m.ID))
 		t.write(row{hash: rowHash(k), key: k})
 		return nil

@@ -36,7 +36,7 @@ func (t *Txn) ScanKeys(db int, n slot.Slot, hash uint64, f func(*FoundKey) (more
 		return err
 	}
 	return scanKeys(t.store.engine, sp, lower, upper, own, func(k *FoundKey) bool {
-		if d := k.Meta.Deadline; d != 0 && d <= t.now && t.mode != ModeApply {
+		if t.Expired(k.Meta.Deadline) {
 			return true
 		}
 		return f(k)
@@ -185,7 +185,7 @@ func (s *Snapshot) Elements(db int, m *encoding.Meta, f func(Element) (more bool
 			_ = it.Close()
 			return encoding.ErrCorrupt
 		}
-		if el.Value, err = encoding.ParseElementValue(it.Value()); err != nil {
+		if el.Value, el.Deadline, err = encoding.ParseElementValue(it.Value()); err != nil {
 			_ = it.Close()
 			return err
 		}
@@ -213,19 +213,19 @@ func (s *Snapshot) ScanOrdered(db int, m *encoding.Meta, from, to []byte, f func
 	return it.Close()
 }
 
-// DueKey is a key whose deadline has passed.
+// DueKey is a key that is past its deadline, or of which a field is.
 type DueKey struct {
 	DB       int
 	User     []byte
 	Deadline int64
 }
 
-// Due lists up to limit keys that are past their deadline at now, the oldest deadlines of each database
-// first. Rows of the expiry index that no key stands behind do not occur outside slot moves.
+// Due lists up to limit keys whose encoding.Meta.Due has come at now, the oldest of each database first. Rows of the
+// expiry index that no key stands behind do not occur outside slot moves.
 func (s *Store) Due(now int64, limit int) ([]DueKey, error) {
 	var due []DueKey
 	for db := range s.dbs {
-		if s.dbs[db].expires.Load() == 0 {
+		if s.dbs[db].expires.Load() == 0 && s.dbs[db].timed.Load() == 0 {
 			continue
 		}
 		if err := s.Drain(); err != nil {

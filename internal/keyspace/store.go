@@ -49,8 +49,8 @@ type Store struct {
 	Watching *atomic.Int64
 	// Events are the classes of events (keyevent.Class) that transactions collect.
 	Events *atomic.Uint32
-	// Expired counts keys deleted because of their deadline.
-	Expired atomic.Int64
+	// Expired counts keys deleted because of their deadline, ExpiredFields fields of hashes.
+	Expired, ExpiredFields atomic.Int64
 
 	txns sync.Pool // of *Txn
 
@@ -74,8 +74,9 @@ type Store struct {
 
 // dbState is what readers see of a database.
 type dbState struct {
-	id            atomic.Uint32
-	keys, expires atomic.Int64
+	id atomic.Uint32
+
+	keys, expires, timed atomic.Int64
 }
 
 func (d *dbState) space() encoding.Space { return encoding.Space(d.id.Load()) }
@@ -127,12 +128,17 @@ func Open(engine *storage.Engine, opt Options) (*Store, error) {
 	return s, nil
 }
 
+func (d *dbState) show(c *encoding.SpaceCount) {
+	d.keys.Store(c.Keys)
+	d.expires.Store(c.Expires)
+	d.timed.Store(c.Timed)
+}
+
 func (s *Store) publish() {
 	for i := range s.dbs {
 		c := &s.state.Databases[i]
 		s.dbs[i].id.Store(uint32(c.Space))
-		s.dbs[i].keys.Store(c.Keys)
-		s.dbs[i].expires.Store(c.Expires)
+		s.dbs[i].show(c)
 	}
 }
 
@@ -141,8 +147,7 @@ func (s *Store) publishCounts(t *Txn) {
 	for _, d := range t.deltas {
 		for i := range s.state.Databases {
 			if c := &s.state.Databases[i]; c.Space == d.space {
-				s.dbs[i].keys.Store(c.Keys)
-				s.dbs[i].expires.Store(c.Expires)
+				s.dbs[i].show(c)
 			}
 		}
 	}
@@ -155,6 +160,9 @@ func (s *Store) Databases() int { return len(s.dbs) }
 func (s *Store) Counts(db int) (keys, expires int64) {
 	return s.dbs[db].keys.Load(), s.dbs[db].expires.Load()
 }
+
+// TimedHashes is the number of hashes with deadlines of fields in a database.
+func (s *Store) TimedHashes(db int) int64 { return s.dbs[db].timed.Load() }
 
 // Crowded reports that a commit may soon have to wait for the engine.
 func (s *Store) Crowded() bool { return s.pending.crowded.Load() }
@@ -247,6 +255,7 @@ func (s *Store) addCounts(t *Txn) {
 			if c := &s.state.Databases[i]; c.Space == d.space {
 				c.Keys += d.keys
 				c.Expires += d.expires
+				c.Timed += d.timed
 				break
 			}
 		}

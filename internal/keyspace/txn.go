@@ -72,8 +72,8 @@ type segment struct {
 
 // delta is the change of a space's counters.
 type delta struct {
-	space         encoding.Space
-	keys, expires int64
+	space                encoding.Space
+	keys, expires, timed int64
 }
 
 // Touched names a changed key, for WATCH and client-side caching, and the client whose command changed it (0:
@@ -311,7 +311,7 @@ func (t *Txn) LookupIn(db int, user []byte) (Entry, error) {
 		return e, fmt.Errorf("key %q: %w", user, err)
 	}
 	e.physical, e.Found = true, true
-	if d := e.Meta.Deadline; d != 0 && d <= t.now && t.mode != ModeApply {
+	if t.Expired(e.Meta.Deadline) {
 		e.Found = false
 		if t.mode == ModeWrite {
 			err = t.expire(&e)
@@ -370,18 +370,30 @@ func (t *Txn) readRow(hash uint64, key []byte, dense bool) ([]byte, bool, error)
 func (t *Txn) write(r row) { t.rows.set(r) }
 
 // count changes the counters of a space.
-func (t *Txn) count(space encoding.Space, keys, expires int64) {
-	if keys == 0 && expires == 0 {
+func (t *Txn) count(c delta) {
+	if c == (delta{space: c.space}) {
 		return
 	}
 	for i := range t.deltas {
-		if d := &t.deltas[i]; d.space == space {
-			d.keys += keys
-			d.expires += expires
+		if d := &t.deltas[i]; d.space == c.space {
+			d.keys += c.keys
+			d.expires += c.expires
+			d.timed += c.timed
 			return
 		}
 	}
-	t.deltas = append(t.deltas, delta{space, keys, expires})
+	t.deltas = append(t.deltas, c)
+}
+
+// expiring is what a key with the metadata counts for.
+func expiring(m *encoding.Meta) (expires, timed int64) {
+	if m.Deadline != 0 {
+		expires = 1
+	}
+	if m.Type == encoding.Hash && len(m.Extra) > 0 {
+		timed = 1
+	}
+	return expires, timed
 }
 
 // Touch notes a change of the elements of a key whose metadata stays as it is.
@@ -398,27 +410,40 @@ func (t *Txn) touch(e *Entry) {
 // Put stores metadata, and with it a string's value, for the key: created or overwritten. A collection that
 // it replaces (another id, or another type) is dropped. m.Value is copied.
 func (t *Txn) Put(e *Entry, m encoding.Meta) error {
-	var keys, expires int64 = 1, 0
+	if err := t.PutUnseen(e, m); err != nil {
+		return err
+	}
+	t.touch(e)
+	return nil
+}
+
+// PutUnseen is Put for a change of metadata that nobody can see: it is none for watchers and the log.
+func (t *Txn) PutUnseen(e *Entry, m encoding.Meta) error {
+	c := delta{space: e.space, keys: 1}
+	c.expires, c.timed = expiring(&m)
+	due, wasDue := m.Due(), int64(0)
 	if !e.physical {
 		t.Event(keyevent.New, "new", e.db, e.User)
 	} else {
-		keys = 0
 		old := &e.Meta
+		expires, timed := expiring(old)
+		c.keys, c.expires, c.timed = 0, c.expires-expires, c.timed-timed
+		wasDue = old.Due()
 		if old.Type != encoding.String && (m.Type == encoding.String || m.ID != old.ID) {
 			if err := t.dropCollection(e.space, old); err != nil {
 				return err
 			}
 		}
-		if old.Deadline != 0 && old.Deadline != m.Deadline {
-			expires--
-			t.writeExpiry(e, old.Deadline, true)
+	}
+	if wasDue != due {
+		if wasDue != 0 {
+			t.writeExpiry(e, wasDue, true)
+		}
+		if due != 0 {
+			t.writeExpiry(e, due, false)
 		}
 	}
-	if m.Deadline != 0 && (!e.physical || e.Meta.Deadline != m.Deadline) {
-		expires++
-		t.writeExpiry(e, m.Deadline, false)
-	}
-	t.count(e.space, keys, expires)
+	t.count(c)
 	buf := t.mem.keep(encoding.AppendMeta(t.mem.take(len(m.Value)+len(m.Extra)+keyRowMax), &m))
 	t.write(row{hash: e.rowHash, key: e.row, val: buf, point: true, known: e.physical})
 	if m.Type == encoding.String {
@@ -428,7 +453,6 @@ func (t *Txn) Put(e *Entry, m encoding.Meta) error {
 		m.Extra = buf[len(buf)-len(m.Extra):]
 	}
 	e.Meta, e.Found, e.physical = m, true, true
-	t.touch(e)
 	return nil
 }
 
@@ -461,12 +485,11 @@ func (t *Txn) RemoveEmpty(e *Entry) {
 
 // unlink removes the key's rows but not the collection behind it.
 func (t *Txn) unlink(e *Entry) {
-	var expires int64
-	if e.Meta.Deadline != 0 {
-		expires = -1
-		t.writeExpiry(e, e.Meta.Deadline, true)
+	if due := e.Meta.Due(); due != 0 {
+		t.writeExpiry(e, due, true)
 	}
-	t.count(e.space, -1, expires)
+	expires, timed := expiring(&e.Meta)
+	t.count(delta{e.space, -1, -expires, -timed})
 	t.write(row{hash: e.rowHash, key: e.row, del: true, point: true})
 	e.Meta, e.Found, e.physical = encoding.Meta{}, false, false
 	t.touch(e)
@@ -492,8 +515,37 @@ func (t *Txn) expire(e *Entry) error {
 	return nil
 }
 
-// Expirations counts the changes that deletions of keys past their deadline made, and the bytes that they
-// logged: both are no doing of the command that met the keys.
+// Expired reports whether a deadline hides what has it: one that is set and has passed, unless the stream is applied.
+func (t *Txn) Expired(deadline int64) bool {
+	return deadline != 0 && deadline <= t.now && t.mode != ModeApply
+}
+
+// ExpireFields logs that fields of the hash e, which are past their deadline, were removed; save stores the hash
+// without them.
+func (t *Txn) ExpireFields(e *Entry, fields [][]byte, save func() error) error {
+	defer t.Client(t.by)
+	t.by = 0
+	if err := save(); err != nil {
+		return err
+	}
+	if t.db != e.db {
+		defer t.Select(t.db)
+		t.Select(e.db)
+	}
+	n := len(t.effects)
+	t.Effect(append([][]byte{wordHDel, e.User}, fields...)...)
+	t.Event(keyevent.Hash, "hexpired", e.db, e.User)
+	if !e.Found {
+		t.Event(keyevent.Generic, "del", e.db, e.User)
+	}
+	t.expirationBytes += int64(len(t.effects) - n)
+	t.expirations++
+	t.store.ExpiredFields.Add(int64(len(fields)))
+	return nil
+}
+
+// Expirations counts the changes that deletions of keys and fields past their deadline made, and the bytes that they
+// logged: both are no doing of the command that met them.
 func (t *Txn) Expirations() (changes, bytes int64) { return t.expirations, t.expirationBytes }
 
 // DropEffects cuts the effects back to n bytes: in ModeApply the stream itself is what the log carries.
@@ -538,7 +590,7 @@ func (t *Txn) frame(from int) {
 	t.effects = resp.AppendCommandStrings(t.effects, "EXEC")
 }
 
-var wordDel = []byte("DEL")
+var wordDel, wordHDel = []byte("DEL"), []byte("HDEL")
 
 // Move gives the value of src, deadline included, to dst, which must not exist physically (Remove it
 // first); src is gone after it. The collection stays where it is: this costs O(1).
@@ -595,7 +647,8 @@ func (t *Txn) own() {
 			continue
 		}
 		keys, expires := t.store.Counts(i)
-		dbs[i] = encoding.SpaceCount{Space: t.store.dbs[i].space(), Keys: keys, Expires: expires}
+		dbs[i] = encoding.SpaceCount{Space: t.store.dbs[i].space(), Keys: keys, Expires: expires,
+			Timed: t.store.TimedHashes(i)}
 	}
 	t.dbs = dbs
 }

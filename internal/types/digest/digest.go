@@ -90,6 +90,9 @@ func (s *sum) value(m *encoding.Meta, rows keyspace.Rows) error {
 			var field sum
 			field.mix(el.Member)
 			field.mix(el.Value)
+			if el.Deadline != 0 {
+				field.xor([]byte("!!hexpire!!"))
+			}
 			s.xor(field[:])
 			return true
 		})

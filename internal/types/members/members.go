@@ -24,6 +24,8 @@ type Members struct {
 	typ  encoding.Type
 	key  keyspace.Entry
 	meta encoding.Meta
+	// timed is of a hash: which of its members have deadlines. Save puts it into the metadata.
+	timed encoding.Timed
 	// changed is set by anything that Save must tell of.
 	changed bool
 }
@@ -47,13 +49,15 @@ func At(tx *keyspace.Txn, e keyspace.Entry, typ encoding.Type) (Members, error) 
 		return m, ErrWrongType
 	}
 	m.meta = e.Meta
-	return m, nil
+	var err error
+	m.timed, err = m.meta.Timed()
+	return m, err
 }
 
 // Key is the key.
 func (m *Members) Key() *keyspace.Entry { return &m.key }
 
-// Len is the number of members.
+// Len is the number of members, with those past their deadline that nobody has removed yet; see Live.
 func (m *Members) Len() uint64 { return m.meta.Count }
 
 // Parts are the transaction, the key and the metadata: for types that keep further rows in the collection. What
@@ -64,48 +68,58 @@ func (m *Members) Parts() (*keyspace.Txn, *keyspace.Entry, *encoding.Meta) {
 
 // Get reads the value of a member.
 func (m *Members) Get(member []byte) (value []byte, found bool, err error) {
-	if m.meta.Count == 0 {
-		return nil, false, nil
-	}
-	return m.tx.GetElement(&m.key, &m.meta, member)
+	value, _, found, err = m.GetTimed(member)
+	return value, found, err
 }
 
-// Set stores a member and reports whether it is new.
+// Set stores a member, without a deadline, and reports whether it is new.
 func (m *Members) Set(member, value []byte) (added bool, err error) {
-	_, found, err := m.Get(member)
+	_, old, found, err := m.GetTimed(member)
 	if err != nil {
 		return false, err
 	}
-	m.put(member, value, !found)
+	m.put(member, value, !found, old, 0)
 	return !found, nil
 }
 
-// put stores a member of which the caller knows whether it is new.
-func (m *Members) put(member, value []byte, added bool) {
+// put stores a member of which the caller knows whether it is new, with a deadline in place of the old one.
+func (m *Members) put(member, value []byte, added bool, old, deadline int64) {
 	if m.meta.ID == 0 {
 		m.meta = m.tx.NewCollection(&m.key, m.typ)
 	}
-	m.tx.PutElement(&m.key, &m.meta, member, value)
+	m.tx.PutTimed(&m.key, &m.meta, member, value, deadline)
 	if added {
 		m.meta.Count++
+	}
+	if old != deadline {
+		m.retime(member, old, deadline)
 	}
 	m.changed = true
 }
 
 // Delete removes a member and reports whether there was one.
 func (m *Members) Delete(member []byte) (bool, error) {
-	_, found, err := m.Get(member)
+	_, deadline, found, err := m.GetTimed(member)
 	if err != nil || !found {
 		return false, err
 	}
+	m.remove(member, deadline)
+	return true, nil
+}
+
+// remove removes a member that is there, with its deadline.
+func (m *Members) remove(member []byte, deadline int64) {
 	m.tx.RemoveElement(&m.key, &m.meta, member)
 	m.meta.Count--
+	if deadline != 0 {
+		m.retime(member, deadline, 0)
+	}
 	m.changed = true
-	return true, nil
 }
 
 // Save stores the metadata if something has changed; a value without members is no key.
 func (m *Members) Save() error {
+	m.encodeTimed()
 	switch {
 	case !m.changed:
 		return nil
@@ -138,12 +152,16 @@ func Begin(tx *keyspace.Txn, e keyspace.Entry, typ encoding.Type, deadline int64
 }
 
 // Add stores a member in a value made by Begin that does not have it yet.
-func (m *Members) Add(member, value []byte) { m.put(member, value, true) }
+func (m *Members) Add(member, value []byte) { m.put(member, value, true, 0, 0) }
 
 // Scan visits the members in the order of their hashes, from a hash on, until f says stop.
 func (m *Members) Scan(from uint64, f func(keyspace.Element) (more bool)) error {
 	if m.meta.Count == 0 {
 		return nil
+	}
+	if m.mayBeDue() {
+		all := f
+		f = func(el keyspace.Element) bool { return m.tx.Expired(el.Deadline) || all(el) }
 	}
 	return m.tx.ScanElements(&m.key, &m.meta, from, f)
 }

@@ -37,15 +37,16 @@ const (
 // Random visits n members drawn at random, each with the same chance every time. It keeps what it visits in
 // memory if it is cheaper to walk the value. Pairs are valid during the call only.
 func (m *Members) Random(n uint64, visit func(Pair)) error {
-	if m.meta.Count == 0 {
-		return nil
+	count, err := m.Live()
+	if count == 0 || err != nil {
+		return err
 	}
-	if m.walks(n) {
-		return m.randomWalk(n, visit)
+	if walks(n, count) {
+		return m.randomWalk(n, count, visit)
 	}
 	var d drawing
 	for range n {
-		if err := m.draw(&d); err != nil {
+		if err := m.draw(&d, count); err != nil {
 			return err
 		}
 		visit(d.pair)
@@ -53,20 +54,18 @@ func (m *Members) Random(n uint64, visit func(Pair)) error {
 	return nil
 }
 
-// walks reports whether n members are found faster by walking the value than by drawing.
-func (m *Members) walks(n uint64) bool {
-	return m.meta.Count <= smallValue || n > m.meta.Count/walkShare
-}
+// walks reports whether n of count members are found faster by walking the value than by drawing.
+func walks(n, count uint64) bool { return count <= smallValue || n > count/walkShare }
 
 // randomWalk draws n positions first and then walks the value once.
-func (m *Members) randomWalk(n uint64, visit func(Pair)) error {
+func (m *Members) randomWalk(n, count uint64, visit func(Pair)) error {
 	type draw struct {
 		at   uint64 // position of the member in the value
 		turn int    // when it is to be visited
 	}
 	draws := make([]draw, n)
 	for i := range draws {
-		draws[i] = draw{rand.Uint64N(m.meta.Count), i}
+		draws[i] = draw{rand.Uint64N(count), i}
 	}
 	slices.SortFunc(draws, func(a, b draw) int { return cmp.Compare(a.at, b.at) })
 	pairs := make([]Pair, n)
@@ -92,17 +91,21 @@ func (m *Members) randomWalk(n uint64, visit func(Pair)) error {
 // RandomDistinct visits n different members drawn at random, all members if there are no more than n. Pairs
 // are valid during the call only.
 func (m *Members) RandomDistinct(n uint64, visit func(Pair)) error {
-	if m.walks(n) {
-		return m.choose(n, nil, visit)
+	count, err := m.Live()
+	if count == 0 || err != nil {
+		return err
+	}
+	if walks(n, count) {
+		return m.choose(n, count, nil, visit)
 	}
 	var d drawing
 	drawn := make(map[string]struct{}, n)
 	for tries := 0; uint64(len(drawn)) < n; tries++ {
 		if tries > drawTries*int(n) {
 			// Drawing finds the same members again and again; see draw.
-			return m.choose(n-uint64(len(drawn)), drawn, visit)
+			return m.choose(n-uint64(len(drawn)), count, drawn, visit)
 		}
-		if err := m.draw(&d); err != nil {
+		if err := m.draw(&d, count); err != nil {
 			return err
 		}
 		if _, again := drawn[string(d.pair.Member)]; !again {
@@ -114,8 +117,8 @@ func (m *Members) RandomDistinct(n uint64, visit func(Pair)) error {
 }
 
 // choose walks the value and takes each member that is not left out with the chance that leaves n in the end.
-func (m *Members) choose(n uint64, without map[string]struct{}, visit func(Pair)) error {
-	left := m.meta.Count - uint64(len(without))
+func (m *Members) choose(n, count uint64, without map[string]struct{}, visit func(Pair)) error {
+	left := count - uint64(len(without))
 	return m.Scan(0, func(el keyspace.Element) bool {
 		if _, out := without[string(el.Member)]; out {
 			return true
@@ -135,9 +138,9 @@ type drawing struct {
 	seen int
 }
 
-// draw takes one member at random into d.
-func (m *Members) draw(d *drawing) error {
-	width := max(1, hashSpace/m.meta.Count*windowMean)
+// draw takes one of count members at random into d.
+func (m *Members) draw(d *drawing, count uint64) error {
+	width := max(1, hashSpace/count*windowMean)
 	for range windowTries {
 		if err := m.window(d, rand.Uint64N(hashSpace), width); err != nil {
 			return err
