@@ -14,7 +14,7 @@ func All() []*Command {
 		blockingListCommands, setCommands, zsetCommands, blockingZSetCommands, geoCommands, streamCommands, bitmapCommands, hllCommands,
 		connectionCommands,
 		{clientCommand, commandCommand}, transactionCommands, pubsubCommands, scriptCommands, functionCommands, serverCommands,
-		pikaCommands, hashLaterCommands,
+		pikaCommands, hashLaterCommands, hashExpireCommands,
 	}
 	var all []*Command
 	for _, c := range slices.Concat(lists...) {

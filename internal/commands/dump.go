@@ -28,16 +28,12 @@ func dump(c *Call) error {
 	case encoding.String:
 		payload = rdb.AppendString([]byte{rdb.TypeString}, e.Meta.Value)
 	case encoding.Hash:
-		h, err := hash.At(c.Tx, e)
-		if err != nil {
+		if payload, err = c.dumpHash(e); err != nil {
 			return err
 		}
-		payload = rdb.AppendLength([]byte{rdb.TypeHash}, h.Len())
-		if err := h.Scan(0, func(el keyspace.Element) bool {
-			payload = rdb.AppendString(rdb.AppendString(payload, el.Member), el.Value)
-			return true
-		}); err != nil {
-			return err
+		if payload == nil {
+			c.Out.Null()
+			return nil
 		}
 	case encoding.Set:
 		s, err := set.At(c.Tx, e)
@@ -81,6 +77,36 @@ func dump(c *Call) error {
 	}
 	c.Out.Bulk(rdb.Seal(payload))
 	return nil
+}
+
+// dumpHash is a hash without what is past its deadline, nil if that is all of it.
+func (c *Call) dumpHash(e keyspace.Entry) ([]byte, error) {
+	h, err := hash.At(c.Tx, e)
+	if err != nil {
+		return nil, err
+	}
+	fields, err := h.Live()
+	if fields == 0 || err != nil {
+		return nil, err
+	}
+	first, err := h.FirstDeadline(c.Tx.Now())
+	if err != nil {
+		return nil, err
+	}
+	if first == 0 {
+		payload := rdb.AppendLength([]byte{rdb.TypeHash}, fields)
+		err = h.Scan(0, func(el keyspace.Element) bool {
+			payload = rdb.AppendString(rdb.AppendString(payload, el.Member), el.Value)
+			return true
+		})
+		return payload, err
+	}
+	payload := rdb.AppendTimedHead([]byte{rdb.TypeHashTimed}, first, fields)
+	err = h.Scan(0, func(el keyspace.Element) bool {
+		payload = rdb.AppendTimedField(payload, first, el.Deadline, el.Member, el.Value)
+		return true
+	})
+	return payload, err
 }
 
 // restoreOptions are those of RESTORE. IDLETIME and FREQ are checked only.
@@ -211,17 +237,23 @@ func (c *Call) load(e keyspace.Entry, body []byte, deadline int64) error {
 			return bad
 		}
 		return l.Save()
-	case rdb.TypeHash, rdb.TypeHashZiplist, rdb.TypeHashListpack:
+	case rdb.TypeHash, rdb.TypeHashZiplist, rdb.TypeHashListpack, rdb.TypeHashTimed, rdb.TypeHashListpackEx:
 		h := hash.Begin(c.Tx, e, deadline)
 		seen := map[string]struct{}{}
-		err := r.Pairs(body[0], func(field, value []byte) error {
+		add := func(field, value []byte, deadline int64) error {
 			if _, twice := seen[string(field)]; twice {
 				return rdb.ErrFormat
 			}
 			seen[string(field)] = struct{}{}
-			h.Add(field, value)
+			h.AddTimed(field, value, deadline)
 			return nil
-		})
+		}
+		var err error
+		if body[0] == rdb.TypeHashTimed || body[0] == rdb.TypeHashListpackEx {
+			err = r.TimedPairs(body[0], add)
+		} else {
+			err = r.Pairs(body[0], func(field, value []byte) error { return add(field, value, 0) })
+		}
 		if err != nil || r.Left() != 0 || h.Len() == 0 {
 			return bad
 		}

@@ -117,6 +117,27 @@ func TestEffects(t *testing.T) {
 		{"XTRIM s MAXLEN ~ 5", ""},
 		{"XTRIM s MINID ~ 99999999999999-8", "XTRIM s MINID = 18446744073709551615-18446744073709551615"},
 		{"XTRIM s MAXLEN 5", ""},
+		{"HSET t a 1 b 2 c 3", "HSET t a 1 b 2 c 3"},
+		{"HEXPIRE t 10 FIELDS 3 a b x", "HPEXPIREAT t " + at(10_000) + " FIELDS 2 a b"},
+		{"HEXPIRE t 20 NX FIELDS 2 a c", "HPEXPIREAT t " + at(20_000) + " FIELDS 1 c"},
+		{"HEXPIRE t 5 GT FIELDS 2 a b", ""},
+		{"HPEXPIREAT t 99999999999 FIELDS 0 a", ""},
+		{"HINCRBY t a 1", "HINCRBY t a 1"},
+		{"HINCRBYFLOAT t a 1.5", "HSET t a 3.5|HPEXPIREAT t " + at(10_000) + " FIELDS 1 a"},
+		{"HGETEX t FIELDS 1 a", ""},
+		{"HGETEX t PERSIST FIELDS 2 a x", "HPERSIST t FIELDS 1 a"},
+		{"HGETEX t PERSIST FIELDS 1 a", ""},
+		{"HGETEX t PX 7 FIELDS 2 a x", "HPEXPIREAT t " + at(7) + " FIELDS 1 a"},
+		{"HGETEX t PXAT 7 FIELDS 2 a x", "HDEL t a"},
+		{"HPERSIST t FIELDS 3 b x c", "HPERSIST t FIELDS 2 b c"},
+		{"HPERSIST t FIELDS 1 b", ""},
+		{"HSETEX t FIELDS 1 a 1", "HSET t a 1"},
+		{"HSETEX t FNX FIELDS 1 a 1", ""},
+		{"HSETEX t FXX EX 3 FIELDS 2 a 1 b 2", "HSET t a 1 b 2|HPEXPIREAT t " + at(3_000) + " FIELDS 2 a b"},
+		{"HSETEX t KEEPTTL FIELDS 2 a 3 c 4", "HSET t a 3 c 4|HPEXPIREAT t " + at(3_000) + " FIELDS 1 a"},
+		{"HSETEX t EXAT 1 FIELDS 2 a 3 x 4", "HDEL t a"},
+		{"HSETEX u EXAT 1 FIELDS 2 a 3 x 4", ""},
+		{"HEXPIREAT t 1 FIELDS 3 b c x", "HDEL t b c"},
 		{"XDEL s 1-1", ""},
 		{"XGROUP CREATE gs g 0 MKSTREAM", "XGROUP CREATE gs g 0 MKSTREAM"},
 		{"XGROUP CREATE gs g 0", ""},
@@ -260,6 +281,9 @@ func TestReplicaEqualsPrimary(t *testing.T) {
 			}
 			primary.now += rng.Int64N(30)
 			primary.do(timedCommand(rng)...)
+			if rng.IntN(10) == 0 {
+				primary.expire(5)
+			}
 			for _, f := range primary.log {
 				replica.apply(f)
 			}
@@ -267,6 +291,9 @@ func TestReplicaEqualsPrimary(t *testing.T) {
 			if i%300 == 0 || i == 2999 {
 				if a, b := primary.digest(), replica.digest(); a != b {
 					t.Fatalf("seed %d: digests differ after %d commands", seed, i)
+				}
+				if a, b := primary.fields(), replica.fields(); a != b {
+					t.Fatalf("seed %d: fields differ after %d commands:\n%s\nand\n%s", seed, i, a, b)
 				}
 				for db := range 3 {
 					k, e := primary.store.Counts(db)

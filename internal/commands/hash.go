@@ -36,7 +36,8 @@ var hashCommands = []*Command{
 	hashFamily.command("HSTRLEN", "3.2.0", 3, readFast, oneKey(command.AccessRO), "HSTRLEN key field",
 		"O(1)", "Answers the number of bytes of a field's value.", hStrLen),
 	hashFamily.command("HLEN", "2.0.0", 2, readFast, oneKey(command.AccessRO), "HLEN key",
-		"O(1)", "Answers the number of fields of a hash.", hLen),
+		"O(1)", "Answers the number of fields of a hash.", hLen).
+		differs("Fields past their deadline do not count, even if nobody has deleted them yet."),
 	hashFamily.command("HINCRBY", "2.0.0", 4, writeGrowFast, oneKey(accessBoth), "HINCRBY key field increment",
 		"O(1)", "Adds a number to the integer in a field of a hash.", hIncrBy),
 	hashFamily.command("HINCRBYFLOAT", "2.6.0", 4, writeGrowFast, oneKey(accessBoth),
@@ -74,6 +75,9 @@ func hSet(c *Call) error {
 	}
 	h, err := c.openHash()
 	if err != nil {
+		return err
+	}
+	if err := h.Meet(c.Args[2:], 2); err != nil {
 		return err
 	}
 	added := int64(0)
@@ -151,6 +155,9 @@ func hDel(c *Call) error {
 	if err != nil {
 		return err
 	}
+	if err := h.Meet(c.Args[2:], 1); err != nil {
+		return err
+	}
 	deleted := int64(0)
 	for _, field := range c.Args[2:] {
 		was, err := h.Delete(field)
@@ -197,8 +204,9 @@ func hLen(c *Call) error {
 	if err != nil {
 		return err
 	}
-	c.Out.Int(int64(h.Len()))
-	return nil
+	n, err := h.Live()
+	c.Out.Int(int64(n))
+	return err
 }
 
 func hGetAll(c *Call) error {

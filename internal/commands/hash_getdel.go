@@ -12,14 +12,18 @@ var hashLaterCommands = []*Command{
 		"Answers the values of fields of a hash and deletes the fields, and the hash with its last field.", hGetDel),
 }
 
-// fieldsAt reads the word FIELDS, their number and the fields from argument i to the end.
-func (c *Call) fieldsAt(i int) ([][]byte, error) {
+// fieldsAt reads the word FIELDS, their number and the fields from argument i to the end; bad is the error for what is
+// no number of fields.
+func (c *Call) fieldsAt(i int, bad Error) ([][]byte, error) {
 	if !c.Is(i, "FIELDS") {
 		return nil, Error(resp.ErrFieldsMissing)
 	}
+	if i+1 == len(c.Args) {
+		return nil, bad
+	}
 	n, ok := resp.ParseInt(c.Args[i+1])
 	if !ok || n < 1 {
-		return nil, Error(resp.ErrFieldsNumber)
+		return nil, bad
 	}
 	fields := c.Args[i+2:]
 	if n != int64(len(fields)) {
@@ -33,12 +37,15 @@ func hGetDel(c *Call) error {
 	if err != nil {
 		return err
 	}
-	fields, err := c.fieldsAt(2)
+	fields, err := c.fieldsAt(2, resp.ErrFieldsNumber)
+	if err == nil {
+		err = h.Meet(fields, 1)
+	}
 	if err != nil {
 		return err
 	}
 	c.Out.Array(len(fields))
-	effect := [][]byte{wordHDel, c.Args[1]}
+	var deleted [][]byte
 	for _, field := range fields {
 		v, found, err := h.Get(field)
 		if err != nil {
@@ -51,11 +58,11 @@ func hGetDel(c *Call) error {
 		if _, err := h.Delete(field); err != nil {
 			return err
 		}
-		effect = append(effect, field)
+		deleted = append(deleted, field)
 	}
-	if len(effect) == 2 {
+	if len(deleted) == 0 {
 		return nil
 	}
-	c.effect(effect...)
+	c.deleteFields(deleted)
 	return c.saveHash(&h, "hdel")
 }

@@ -17,7 +17,7 @@ func hIncrBy(c *Call) error {
 		return err
 	}
 	field := c.Args[2]
-	old, found, err := h.Get(field)
+	old, deadline, found, err := h.GetTimed(field)
 	if err != nil {
 		return err
 	}
@@ -32,9 +32,7 @@ func hIncrBy(c *Call) error {
 		return Error(resp.ErrOverflow)
 	}
 	n += by
-	if _, err := h.Set(field, decimal(n)); err != nil {
-		return err
-	}
+	h.SetTimed(field, decimal(n), !found, deadline, deadline)
 	c.Out.Int(n)
 	return c.saveHash(&h, "hincrby")
 }
@@ -52,7 +50,7 @@ func hIncrByFloat(c *Call) error {
 		return err
 	}
 	field := c.Args[2]
-	old, found, err := h.Get(field)
+	old, deadline, found, err := h.GetTimed(field)
 	if err != nil {
 		return err
 	}
@@ -67,10 +65,11 @@ func hIncrByFloat(c *Call) error {
 	if !ok {
 		return Error(resp.ErrNaNOrInf)
 	}
-	if _, err := h.Set(field, sum); err != nil {
-		return err
-	}
+	h.SetTimed(field, sum, !found, deadline, deadline)
 	c.effect(wordHSet, c.Args[1], field, sum)
+	if deadline != 0 {
+		c.expireFields(deadline, [][]byte{field})
+	}
 	c.Out.Bulk(sum)
 	return c.saveHash(&h, "hincrbyfloat")
 }

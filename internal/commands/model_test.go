@@ -114,7 +114,34 @@ func timedCommand(rng *rand.Rand) []string {
 		{"SET", key, "w", "KEEPTTL"},
 	}
 	if rng.IntN(3) == 0 {
+		return timedFields(rng, key, ms)
+	}
+	if rng.IntN(3) == 0 {
 		return options[rng.IntN(len(options))]
 	}
 	return randomCommand(rng)
+}
+
+// timedFields is a command on the deadlines of a hash's fields.
+func timedFields(rng *rand.Rand, key, ms string) []string {
+	pick := func(words ...string) string { return words[rng.IntN(len(words))] }
+	field := func() string { return fmt.Sprintf("f%d", rng.IntN(30)) }
+	options := [][]string{
+		{"HPEXPIRE", key, ms, "FIELDS", "2", field(), field()}, {"HPEXPIRE", key, ms, "FIELDS", "1", field()},
+		{"HPEXPIRE", key, ms, pick("NX", "XX", "GT", "LT"), "FIELDS", "3", field(), field(), field()},
+		{"HEXPIREAT", key, "1", "FIELDS", "2", field(), field()},
+		{"HEXPIRE", key, "0", "FIELDS", "1", field()},
+		{"HPERSIST", key, "FIELDS", "2", field(), field()},
+		{"HGETEX", key, pick("PX", "EX"), ms, "FIELDS", "2", field(), field()},
+		{"HGETEX", key, "PXAT", "1", "FIELDS", "1", field()}, {"HGETEX", key, "PERSIST", "FIELDS", "2", field(), field()},
+		{"HGETEX", key, "FIELDS", "2", field(), field()},
+		{"HSETEX", key, "PX", ms, "FIELDS", "2", field(), "1", field(), "2"},
+		{"HSETEX", key, pick("FNX", "FXX"), "PX", ms, "FIELDS", "1", field(), "3"},
+		{"HSETEX", key, "KEEPTTL", "FIELDS", "3", field(), "4", field(), "5", field(), "6"},
+		{"HSETEX", key, "FIELDS", "1", field(), "7"}, {"HSETEX", key, "PX", "0", "FIELDS", "2", field(), "8", field(), "9"},
+		{"HINCRBY", key, field(), "1"}, {"HINCRBYFLOAT", key, field(), "0.5"}, {"HSET", key, field(), "1", field(), "2"},
+		{"HDEL", key, field(), field(), field()}, {"HGETDEL", key, "FIELDS", "2", field(), field()},
+		{"HSETNX", key, field(), "1"}, {"COPY", key, fmt.Sprintf("k%d", rng.IntN(12)), "REPLACE"},
+	}
+	return options[rng.IntN(len(options))]
 }

@@ -100,7 +100,11 @@ func encodingName(tx *keyspace.Txn, cfg *option.Config, e *keyspace.Entry) (stri
 			return "", err
 		}
 		compact, err := h.Compact(cfg.Int(option.HashMaxListpackEntries), cfg.Int(option.HashMaxListpackValue))
-		return listpackOr("hashtable", compact), err
+		name := listpackOr("hashtable", compact)
+		if compact && h.Timed() > 0 {
+			name = "listpackex"
+		}
+		return name, err
 	case encoding.Set:
 		s, err := set.At(tx, *e)
 		if err != nil {

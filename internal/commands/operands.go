@@ -157,6 +157,11 @@ var (
 	wordPersist   = []byte("PERSIST")
 	wordHSet      = []byte("HSET")
 	wordHDel      = []byte("HDEL")
+	wordHPersist  = []byte("HPERSIST")
+	wordFields    = []byte("FIELDS")
+
+	wordHPExpireAt = []byte("HPEXPIREAT")
+
 	wordLPop      = []byte("LPOP")
 	wordRPop      = []byte("RPOP")
 	wordLMove     = []byte("LMOVE")

@@ -134,8 +134,10 @@ var ours = map[string]string{
 	"compact": "Pika's", "pksetexat": "Pika's", "waitaof": "Redis 7.2",
 	"pkscanrange": "Pika's", "pkrscanrange": "Pika's", "scanx": "Pika's", "pkhscanrange": "Pika's",
 	"pkhrscanrange": "Pika's", "hscanx": "Pika's", "pkpatternmatchdel": "Pika's", "compactrange": "Pika's",
-	"hgetdel": "Redis 8.0",
-	"msetex":  "Redis 8.4", "delex": "Redis 8.4", "digest": "Redis 8.4",
+	"hgetdel": "Redis 8.0", "hgetex": "Redis 8.0", "hsetex": "Redis 8.0",
+	"hexpire": "Redis 7.4", "hpexpire": "Redis 7.4", "hexpireat": "Redis 7.4", "hpexpireat": "Redis 7.4", "httl": "Redis 7.4",
+	"hpttl": "Redis 7.4", "hexpiretime": "Redis 7.4", "hpexpiretime": "Redis 7.4", "hpersist": "Redis 7.4",
+	"msetex": "Redis 8.4", "delex": "Redis 8.4", "digest": "Redis 8.4",
 	"client|setinfo": "Redis 7.2", "client|no-touch": "Redis 7.2", "cluster|myshardid": "Redis 7.2",
 }
 

@@ -8,8 +8,10 @@ import (
 
 	"haypile/internal/command"
 	"haypile/internal/commands"
+	"haypile/internal/encoding"
 	"haypile/internal/keyspace"
 	"haypile/internal/replog"
+	"haypile/internal/types/hash"
 )
 
 // ErrApply marks a command of the stream that could not be executed: the node's data has diverged from the
@@ -187,7 +189,7 @@ func (a *Applier) runOne(t *keyspace.Txn, db int, args [][]byte) error {
 	return nil
 }
 
-// Expire deletes up to limit keys that are past their deadline and logs that; it returns how many it
+// Expire deletes up to limit keys and fields that are past their deadline and logs that; it returns how many it
 // looked at. Nothing happens on a replica, where the primary's deletions arrive by the stream.
 func (x *Executor) Expire(ctx context.Context, s *Session, limit int) (int, error) {
 	if !x.expiry.Load() || !x.Role().Writable || x.Parked() || x.leaseOver() {
@@ -199,7 +201,9 @@ func (x *Executor) Expire(ctx context.Context, s *Session, limit int) (int, erro
 		return 0, err
 	}
 	s.Tick(now)
-	for _, k := range due {
+	looked := 0
+	for i := 0; i < len(due) && looked < limit; {
+		k := &due[i]
 		s.want = append(s.want[:0], keyspace.Want{Lock: keyspace.LockOf(k.User)})
 		r := s.r
 		if r.open && !r.held.TryAcquire(s.want) {
@@ -209,15 +213,19 @@ func (x *Executor) Expire(ctx context.Context, s *Session, limit int) (int, erro
 			x.latch.RLock()
 			if !x.Role().Writable || x.Parked() { // see Session.enter
 				x.latch.RUnlock()
-				return 0, nil
+				return looked, nil
 			}
 			r.begin()
 			r.held.Acquire(s.want)
 		}
 		r.tx.Begin(keyspace.ModeWrite, k.DB, now.UnixMilli())
-		if _, err := r.tx.Lookup(k.User); err != nil {
+		n, err := expireKey(r.tx, k.User)
+		if err != nil {
 			s.commitOpen()
-			return 0, err
+			return looked, err
+		}
+		if looked += max(n, 1); n < fieldsPerStep {
+			i++ // else there may be more of this hash
 		}
 		if r.wrote++; r.full() {
 			r.Commit()
@@ -225,5 +233,24 @@ func (x *Executor) Expire(ctx context.Context, s *Session, limit int) (int, erro
 	}
 	s.commitOpen()
 	x.Stats.ExpireCycles.Add(1)
-	return len(due), ctx.Err()
+	return looked, ctx.Err()
+}
+
+// What one step of expiry takes away from one hash: a transaction holds a few steps.
+const (
+	fieldsPerStep = 256
+	fieldBytes    = 1 << 20
+)
+
+// expireKey deletes a key if it is past its deadline, or else some fields of it that are; it returns how many.
+func expireKey(t *keyspace.Txn, key []byte) (fields int, err error) {
+	e, err := t.Lookup(key)
+	if err != nil || e.Type() != encoding.Hash {
+		return 0, err
+	}
+	h, err := hash.At(t, e)
+	if err != nil {
+		return 0, err
+	}
+	return h.ExpireDue(fieldsPerStep, fieldBytes)
 }

@@ -35,7 +35,17 @@ func (l *loader) line() string {
 	k := func() string { return fmt.Sprintf("k%d", r.IntN(24)) }
 	h := func() string { return fmt.Sprintf("h%d", r.IntN(6)) }
 	q := func() string { return fmt.Sprintf("l%d", r.IntN(3)) }
-	switch r.IntN(40) {
+	switch r.IntN(46) {
+	case 40, 41:
+		return fmt.Sprintf("HPEXPIRE %s %d FIELDS 3 f%d f%d g%d", h(), r.IntN(40), r.IntN(200), r.IntN(200), r.IntN(50))
+	case 42:
+		return fmt.Sprintf("HSETEX %s PX %d FIELDS 2 f%d 1 g%d 2", h(), r.IntN(40), r.IntN(200), r.IntN(50))
+	case 43:
+		return fmt.Sprintf("HGETEX %s EX 100 FIELDS 2 f%d g%d", h(), r.IntN(200), r.IntN(50))
+	case 44:
+		return fmt.Sprintf("HPERSIST %s FIELDS 1 g%d", h(), r.IntN(50))
+	case 45:
+		return fmt.Sprintf("HPEXPIRE %s 1 FIELDS 1 c%d", h(), r.IntN(3))
 	case 0, 1, 2, 3:
 		return fmt.Sprintf("SET %s v%d", k(), r.IntN(1000))
 	case 4:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -234,8 +235,8 @@ func unitsOf(b *replication.Batch) []Unit {
 // contents is all that a client could see, in words: one line for each key.
 type contents struct {
 	keys map[string]string
-	// dbs are, for each database, the counters of keys and of deadlines.
-	dbs    [testDatabases][2]int64
+	// dbs are, for each database, the counters of keys, of deadlines and of hashes with deadlines of fields.
+	dbs    [testDatabases][3]int64
 	digest string
 	offset int64
 }
@@ -252,12 +253,18 @@ func (g *gate) contents() (*contents, error) {
 		return nil, err
 	}
 	for db := range testDatabases {
-		var keys, expires int64
+		var keys, expires, due, timed int64
 		var failed error
 		err := snap.Keys(db, func(k *keyspace.FoundKey) bool {
 			keys++
 			if k.Meta.Deadline != 0 {
 				expires++
+			}
+			if k.Meta.Due() != 0 {
+				due++
+			}
+			if k.Meta.Type == encoding.Hash && len(k.Meta.Extra) > 0 {
+				timed++
 			}
 			name := fmt.Sprintf("%d %s", db, k.User)
 			if _, twice := c.keys[name]; twice {
@@ -270,23 +277,23 @@ func (g *gate) contents() (*contents, error) {
 		if err := errors.Join(err, failed); err != nil {
 			return nil, err
 		}
-		have, deadlines := int64(0), int64(0)
+		have, deadlines, hashes := int64(0), int64(0), int64(0)
 		if db < len(snap.State.Databases) {
 			s := snap.State.Databases[db]
-			have, deadlines = s.Keys, s.Expires
+			have, deadlines, hashes = s.Keys, s.Expires, s.Timed
 			index, err := g.rows(encoding.AppendSpace(nil, encoding.TableExpiry, s.Space))
-			if err == nil && index != expires {
-				err = fmt.Errorf("database %d: %d rows in the expiry index, %d keys with a deadline", db, index, expires)
+			if err == nil && index != due {
+				err = fmt.Errorf("database %d: %d rows in the expiry index, %d keys that will be due", db, index, due)
 			}
 			if err != nil {
 				return nil, err
 			}
 		}
-		if have != keys || deadlines != expires {
-			return nil, fmt.Errorf("database %d: counters say %d keys, %d with a deadline; there are %d, %d", db,
-				have, deadlines, keys, expires)
+		if have != keys || deadlines != expires || hashes != timed {
+			return nil, fmt.Errorf("database %d: counters say %d keys, %d with a deadline, %d with fields that have one; "+
+				"there are %d, %d, %d", db, have, deadlines, hashes, keys, expires, timed)
 		}
-		c.dbs[db] = [2]int64{keys, expires}
+		c.dbs[db] = [3]int64{keys, expires, timed}
 	}
 	return c, nil
 }
@@ -320,16 +327,37 @@ func describe(snap *keyspace.Snapshot, db int, k *keyspace.FoundKey) (string, er
 		}
 		return text, err
 	}
-	var fields []string
+	var fields, deadlines []string
+	next := int64(math.MaxInt64)
 	err := snap.Elements(db, &k.Meta, func(e keyspace.Element) bool {
 		fields = append(fields, fmt.Sprintf("%s=%s", e.Member, e.Value))
+		if e.Deadline != 0 {
+			deadlines = append(deadlines, fmt.Sprintf("%d %s", e.Deadline, e.Member))
+			next = min(next, e.Deadline)
+		}
 		return true
 	})
+	timed, timedErr := k.Meta.Timed()
+	err = errors.Join(err, timedErr)
+	slices.Sort(deadlines)
+	if err == nil && k.Meta.Type == encoding.Hash {
+		var rows []string
+		err = snap.ScanOrdered(db, &k.Meta, nil, nil, func(sortKey, _ []byte) bool {
+			d, field, _ := encoding.ParseTimedKey(sortKey)
+			rows = append(rows, fmt.Sprintf("%d %s", d, field))
+			return true
+		})
+		slices.Sort(rows)
+		if err == nil && (!slices.Equal(rows, deadlines) || timed.Count != uint64(len(rows)) || timed.Next > next) {
+			err = fmt.Errorf("key %s: fields have deadlines %q, the rows say %q, the metadata %+v", k.User, deadlines, rows,
+				timed)
+		}
+	}
 	if err == nil && uint64(len(fields)) != uint64(k.Meta.Count) {
 		err = fmt.Errorf("key %s: count %d, elements %d", k.User, k.Meta.Count, len(fields))
 	}
 	slices.Sort(fields)
-	return text + strings.Join(fields, " "), err
+	return text + strings.Join(append(fields, deadlines...), " "), err
 }
 
 // differs tells the first difference, "" if there is none.

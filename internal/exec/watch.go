@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"haypile/internal/commands"
+	"haypile/internal/encoding"
 	"haypile/internal/keyspace"
 	"haypile/internal/resp"
+	"haypile/internal/types/hash"
 )
 
 // watchers finds the sessions that watch a key. Lock order: key locks, then mu.
@@ -38,6 +40,8 @@ type watchedKey struct {
 	expired bool
 	// existed: the key existed when the watch began.
 	existed bool
+	// at is when the watch began, Unix milliseconds.
+	at int64
 }
 
 // find returns the session's watch of a key, nil if it does not watch it. REQUIRES: watchers.mu, or the
@@ -74,7 +78,7 @@ func (s *Session) Watch(call *commands.Call) error {
 		if err != nil {
 			return err
 		}
-		k.expired, k.existed = !e.Found && e.Meta.Deadline != 0, e.Found
+		k.expired, k.existed, k.at = !e.Found && e.Meta.Deadline != 0, e.Found, call.Tx.Now()
 		w.mu.Lock()
 		s.watch.keys = append(s.watch.keys, k)
 		if w.mu.keys == nil {
@@ -215,7 +219,7 @@ func (w *watchers) touchAll() {
 	}
 }
 
-// watchExpired reports whether a watched key has passed its deadline since it was watched.
+// watchExpired reports whether a watched key, or a field of it, has passed its deadline since it was watched.
 func (s *Session) watchExpired() bool {
 	if len(s.watch.keys) == 0 {
 		return false
@@ -228,6 +232,22 @@ func (s *Session) watchExpired() bool {
 		if err != nil || !k.expired && !e.Found && e.Meta.Deadline != 0 {
 			return true
 		}
+		if fields, err := fieldsExpired(t, e, k.at); err != nil || fields {
+			return true
+		}
 	}
 	return false
+}
+
+// fieldsExpired reports whether a field of a hash has passed its deadline since a point in time.
+func fieldsExpired(t *keyspace.Txn, e keyspace.Entry, since int64) (bool, error) {
+	if e.Type() != encoding.Hash {
+		return false, nil
+	}
+	h, err := hash.At(t, e)
+	if err != nil {
+		return false, err
+	}
+	first, err := h.FirstDeadline(since)
+	return t.Expired(first), err
 }

@@ -1,6 +1,6 @@
 // Package rdb reads and writes single values in the format of Redis' snapshot files: the payloads of DUMP
 // and RESTORE. It writes the oldest encodings, which every version reads, and reads those in which a Redis
-// up to 7.2 dumps strings, lists, hashes, sets, sorted sets and streams.
+// up to 8.0 dumps strings, lists, hashes, sets, sorted sets and streams.
 //
 // Pure functions over bytes. Input is not trusted: no length in it makes the reader allocate more than the
 // input can account for.
@@ -29,14 +29,17 @@ const (
 	TypeZSetListpack   = 17
 	TypeListQuicklist2 = 18
 	TypeSetListpack    = 20
+	TypeHashTimed      = 24 // RDB_TYPE_HASH_METADATA: with deadlines of fields
+	TypeHashListpackEx = 25 // the same in a listpack
 )
 
 const (
-	// writtenVersion stands in payloads that we write: Redis 5 and later read it. Streams need Redis 7.0. readVersion
-	// is that of Redis 7.2, up to which we read.
+	// writtenVersion stands in payloads that we write: Redis 5 and later read it. Streams need Redis 7.0, deadlines of
+	// fields Redis 7.4. readVersion is that of Redis 8.0, up to which we read.
 	writtenVersion = 9
 	streamVersion  = 10
-	readVersion    = 11
+	timedVersion   = 12
+	readVersion    = 12
 	// footer is the version, 2 bytes, and the checksum, 8 bytes, both little-endian.
 	footer = 2 + 8
 )
@@ -47,8 +50,13 @@ var ErrFormat = errors.New("bad data format")
 // Seal appends version and checksum to type and value.
 func Seal(payload []byte) []byte {
 	version := uint16(writtenVersion)
-	if len(payload) > 0 && payload[0] == TypeStream2 {
-		version = streamVersion
+	if len(payload) > 0 {
+		switch payload[0] {
+		case TypeStream2:
+			version = streamVersion
+		case TypeHashTimed:
+			version = timedVersion
+		}
 	}
 	payload = binary.LittleEndian.AppendUint16(payload, version)
 	return binary.LittleEndian.AppendUint64(payload, CRC64(0, payload))

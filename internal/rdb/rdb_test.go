@@ -141,6 +141,8 @@ func FuzzValue(f *testing.F) {
 	f.Add(byte(TypeListQuicklist2), append([]byte{2, nodePlain, 1, 'x', nodePacked}, AppendString(nil, goldenListpack())...))
 	f.Add(byte(TypeStream2), goldenStream()[1:])
 	f.Add(byte(TypeStream3), append(goldenStream()[1:], 0))
+	f.Add(byte(TypeHashTimed), goldenTimed())
+	f.Add(byte(TypeHashListpackEx), goldenListpackEx())
 	f.Fuzz(func(t *testing.T, typ byte, b []byte) {
 		total := 0
 		switch typ {
@@ -155,6 +157,13 @@ func FuzzValue(f *testing.F) {
 		case TypeHash, TypeHashZiplist, TypeHashListpack:
 			_ = NewReader(b).Pairs(typ, func(field, value []byte) error {
 				total += len(field) + len(value)
+				return nil
+			})
+		case TypeHashTimed, TypeHashListpackEx:
+			_ = NewReader(b).TimedPairs(typ, func(field, value []byte, deadline int64) error {
+				if total += len(field) + len(value); deadline < 0 || deadline > maxDeadline {
+					t.Errorf("deadline %d", deadline)
+				}
 				return nil
 			})
 		}

@@ -171,6 +171,9 @@ func InvalidExpire(name string) string {
 	return "ERR invalid expire time in '" + clean(name) + "' command"
 }
 
+// UnknownArgument refuses an option of HSETEX.
+func UnknownArgument(arg []byte) string { return "ERR unknown argument: " + clean(string(arg)) }
+
 // Range refuses a number outside of what is allowed.
 func Range(low, high int64) string {
 	return fmt.Sprintf("ERR value is out of range, value must between %d and %d", low, high)

@@ -54,6 +54,13 @@ const (
 	ErrFieldsMissing  = "ERR Mandatory argument FIELDS is missing or not at the right position"
 	ErrFieldsNumber   = "ERR Number of fields must be a positive integer"
 	ErrFieldsCount    = "ERR The `numfields` parameter must match the number of arguments"
+	ErrFieldsPositive = "ERR Parameter `numFields` should be greater than 0"
+	ErrFieldsInvalid  = "ERR invalid number of fields"
+
+	ErrFieldTimeNegative = "ERR invalid expire time, must be >= 0"
+	ErrFieldTimeMissing  = "ERR missing expire time"
+	ErrFieldTimes        = "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified"
+	ErrFieldConditions   = "ERR Only one of FXX or FNX arguments can be specified"
 
 	// Pika's.
 	ErrPikaRange = "ERR Invalid argument: error in given range"

@@ -194,16 +194,16 @@ func (s *Server) infoPersistence(b *strings.Builder) {
 func (s *Server) infoStats(b *strings.Builder) {
 	ops, in, out := s.lastSample.rates()
 	st, f := &s.x.Stats, s.feeds.Stats()
-	var expired, hits, misses int64
+	var expired, fields, hits, misses int64
 	if d := s.state.Load().data.data; d.Store != nil {
-		expired = d.Store.Expired.Load()
+		expired, fields = d.Store.Expired.Load(), d.Store.ExpiredFields.Load()
 		hits, misses = st.Hits.Load(), st.Misses.Load()
 	}
 	_, keys, items, prefixes := s.tracking.Stats()
 	fmt.Fprintf(b, "total_connections_received:%d\r\ntotal_commands_processed:%d\r\ninstantaneous_ops_per_sec:%d\r\n"+
 		"total_net_input_bytes:%d\r\ntotal_net_output_bytes:%d\r\ninstantaneous_input_kbps:%.2f\r\n"+
 		"instantaneous_output_kbps:%.2f\r\nrejected_connections:%d\r\nsync_full:%d\r\nsync_partial_ok:%d\r\n"+
-		"sync_partial_err:%d\r\nexpired_keys:%d\r\nevicted_keys:0\r\nkeyspace_hits:%d\r\nkeyspace_misses:%d\r\n"+
+		"sync_partial_err:%d\r\nexpired_subkeys:%d\r\nexpired_keys:%d\r\nevicted_keys:0\r\nkeyspace_hits:%d\r\nkeyspace_misses:%d\r\n"+
 		"pubsub_channels:%d\r\npubsub_patterns:%d\r\npubsubshard_channels:%d\r\nlatest_fork_usec:0\r\ntotal_forks:0\r\n"+
 		"tracking_total_keys:%d\r\ntracking_total_items:%d\r\ntracking_total_prefixes:%d\r\n"+
 		"unexpected_error_replies:%d\r\ntotal_error_replies:%d\r\ncommit_groups:%d\r\ncommit_transactions:%d\r\n"+
@@ -211,7 +211,7 @@ func (s *Server) infoStats(b *strings.Builder) {
 		"acl_access_denied_auth:%d\r\nacl_access_denied_cmd:%d\r\nacl_access_denied_key:%d\r\n"+
 		"acl_access_denied_channel:%d\r\n",
 		s.sessions.Accepted.Load(), st.Commands.Load(), int64(ops), s.sessions.InBytes.Load(), s.sessions.OutBytes.Load(),
-		in, out, s.sessions.Rejected.Load(), f.SyncFull, f.SyncPartialOK, f.SyncPartialErr, expired, hits, misses,
+		in, out, s.sessions.Rejected.Load(), f.SyncFull, f.SyncPartialOK, f.SyncPartialErr, fields, expired, hits, misses,
 		s.hub.Len(0), s.hub.Len(1), s.hub.Len(2), keys, items, prefixes, st.Unexpected.Load(), st.Errors.Load(),
 		st.Groups.Load(), st.GroupTxns.Load(), s.sessions.QueryLimitKills.Load(), s.sessions.OutKills.Load(),
 		s.aclLog.Denied(acl.DeniedAuth), s.aclLog.Denied(acl.DeniedCommand), s.aclLog.Denied(acl.DeniedKey),
@@ -290,7 +290,7 @@ func (s *Server) infoKeyspace(b *strings.Builder) {
 	}
 	for db := range st.Databases() {
 		if keys, expires := st.Counts(db); keys > 0 {
-			fmt.Fprintf(b, "db%d:keys=%d,expires=%d,avg_ttl=0\r\n", db, keys, expires)
+			fmt.Fprintf(b, "db%d:keys=%d,expires=%d,avg_ttl=0,subexpiry=%d\r\n", db, keys, expires, st.TimedHashes(db))
 		}
 	}
 }

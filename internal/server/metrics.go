@@ -39,6 +39,7 @@ var (
 	descKeys       = desc("keys", "Keys by database.", "db")
 	descExpires    = desc("expiring_keys", "Keys with a deadline by database.", "db")
 	descExpired    = desc("expired_keys_total", "Keys deleted because of their deadline.")
+	descExpiredSub = desc("expired_fields_total", "Fields of hashes deleted because of their deadline.")
 	descOffset     = desc("log_offset_bytes", "Offsets in the replication stream.", "which")
 	descLogDisk    = desc("log_disk_bytes", "Size of the log's files.")
 	descReplicas   = desc("replica_acked_offset_bytes", "Offset acknowledged by each replica.", "replica")
@@ -115,6 +116,7 @@ func (c collector) collectData(n *nodeState, gauge, count emit) {
 		}
 	}
 	count(descExpired, float64(st.Expired.Load()))
+	count(descExpiredSub, float64(st.ExpiredFields.Load()))
 	gauge(descOffset, float64(log.Start()), "start")
 	gauge(descOffset, float64(log.End()), "end")
 	gauge(descOffset, float64(log.Synced()), "synced")
