@@ -18,6 +18,13 @@ type Form interface {
 	Size() int64
 }
 
+// Shrinker is a form that can do with less: parts of it are read again when they are needed. A form as large as the
+// whole budget would otherwise be lost each time that it grows.
+type Shrinker interface {
+	// Shrink gives up parts until the form takes about target bytes, if it can. Readers may use it meanwhile.
+	Shrink(target int64)
+}
+
 // forms are the forms of the collections used last, within a budget.
 type forms struct {
 	budget int64
@@ -93,9 +100,20 @@ func (f *forms) removeLocked(el *list.Element) {
 	f.mu.bytes -= h.size
 }
 
+// evictLocked halves the form that was not used for longest, again and again; one that does not get smaller goes.
 func (f *forms) evictLocked() {
 	for f.mu.bytes > f.budget && f.mu.order.Len() > 0 {
-		f.removeLocked(f.mu.order.Back())
+		el := f.mu.order.Back()
+		h := el.Value.(*heldForm)
+		if s, ok := h.form.(Shrinker); ok {
+			s.Shrink(h.size / 2)
+			if size := h.form.Size(); size <= h.size-h.size/4 {
+				f.mu.bytes += size - h.size
+				h.size = size
+				continue
+			}
+		}
+		f.removeLocked(el)
 	}
 }
 

@@ -110,17 +110,18 @@ func (z *ZSet) insert(order []byte) error {
 	if err != nil {
 		return err
 	}
-	t.size.Add(int64(len(order)) + 4)
 	// right is the part of a page that is cut off at a new separator, left the number of entries of that page
 	// before it.
 	var right *node
 	left := uint64(0)
 	if p.leaf != nil {
+		t.size.Add(int64(len(order)) + 4)
 		at := p.leaf.find(order)
 		left = uint64(at)
 		if height > 0 {
 			right = p.leaf.splitLeaf(at)
 			right.insertEntry(0, order)
+			t.size.Add(nodeOverhead)
 		} else {
 			p.leaf.insertEntry(at, order)
 		}
@@ -165,10 +166,10 @@ func (z *ZSet) remove(order []byte) error {
 	if err != nil {
 		return err
 	}
-	t.size.Add(-int64(len(order)) - 4)
 	if p.leaf != nil {
 		if at := p.leaf.find(order); at < len(p.leaf.ends) && string(p.leaf.order(at)) == string(order) {
 			p.leaf.removeEntry(at)
+			t.size.Add(-int64(len(order)) - 4)
 		}
 	}
 	height := p.height(order)
@@ -245,6 +246,7 @@ func (z *ZSet) merge(t *tree, n *node, level, page int) error {
 			for i := range b.ends {
 				a.appendEntry(b.order(i))
 			}
+			t.size.Add(-nodeOverhead)
 		case a != nil:
 			n.children[page-1].Store(nil)
 			t.size.Add(-a.size())

@@ -2,6 +2,8 @@ package zset
 
 import (
 	"bytes"
+	"cmp"
+	"math/rand/v2"
 	"slices"
 	"sort"
 	"sync/atomic"
@@ -21,6 +23,42 @@ type tree struct {
 // Size implements keyspace.Form.
 func (t *tree) Size() int64 { return t.size.Load() }
 
+// Shrink implements keyspace.Shrinker: the entries of pages go, first those that nobody looked at since the last
+// time. The branches stay: who has read the way to a page relies on it (see own).
+func (t *tree) Shrink(target int64) {
+	for _, unused := range []bool{true, false} {
+		if root := t.root.Load(); root != nil && !root.leaf {
+			t.shrink(root, target, unused)
+		}
+	}
+}
+
+func (t *tree) shrink(branch *node, target int64, unused bool) {
+	start := rand.N(len(branch.children)) // so that not always the same end is spared
+	for i := range branch.children {
+		if t.Size() <= target {
+			return
+		}
+		at := &branch.children[(start+i)%len(branch.children)]
+		switch n := at.Load(); {
+		case n == nil:
+		case !n.leaf:
+			t.shrink(n, target, unused)
+		case unused && n.used.Swap(false):
+		case at.CompareAndSwap(n, nil):
+			t.size.Add(-n.size())
+		}
+	}
+}
+
+// use marks a leaf as looked at.
+func (n *node) use() *node {
+	if n.leaf && !n.used.Load() {
+		n.used.Store(true)
+	}
+	return n
+}
+
 // node is a leaf or a branch.
 type node struct {
 	// A branch has the pages of one level that stand in one page of the level above, or, as the root, all of the
@@ -33,6 +71,8 @@ type node struct {
 	buf  []byte
 	ends []uint32
 	leaf bool
+	// used is set when somebody looks at a leaf, and taken back when the tree shrinks.
+	used atomic.Bool
 }
 
 // nodeOverhead and pageOverhead are the memory that a node and a page in it take beside their bytes.
@@ -221,13 +261,14 @@ func (z *ZSet) dropTree() {
 	tx.DropForm(meta.ID)
 }
 
-// complete puts a node that was read where it belongs, unless somebody else did.
+// complete puts a node that was read where it belongs, unless somebody else did. What it returns may have been
+// forgotten again (see Shrink) where the tree is shared; where it is owned, it is in the tree.
 func (t *tree) complete(at *atomic.Pointer[node], n *node) *node {
 	if at.CompareAndSwap(nil, n) {
 		t.size.Add(n.size())
 		return n
 	}
-	return at.Load()
+	return cmp.Or(at.Load(), n)
 }
 
 // descend finds the way to an order, and reads what is missing of it: the entries only with leaf set.
@@ -246,7 +287,7 @@ func (z *ZSet) descend(t *tree, order []byte, leaf bool) (p path, err error) {
 			n = t.complete(at, n)
 		}
 		if level == 0 {
-			p.leaf = n
+			p.leaf = n.use()
 			return p, nil
 		}
 		i := n.page(order)
@@ -283,7 +324,9 @@ func (z *ZSet) descendBefore(t *tree, order []byte) (p path, err error) {
 		}
 		at, from = &n.children[i], n.separators[i]
 	}
-	p.leaf = at.Load()
+	if p.leaf = at.Load(); p.leaf != nil {
+		p.leaf.use()
+	}
 	return p, nil
 }
 
@@ -348,7 +391,7 @@ func (z *ZSet) loadLeaf(t *tree, p *path, back bool) (*node, error) {
 	for i, n := range leaves {
 		n = t.complete(&b.children[first+i], n)
 		if first+i == p.step[1].page {
-			p.leaf = n
+			p.leaf = n.use()
 		}
 	}
 	return p.leaf, nil

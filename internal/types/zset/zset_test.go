@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"haypile/internal/keyspace"
@@ -17,6 +19,7 @@ import (
 )
 
 type bench struct {
+	cache  int64
 	t      *testing.T
 	store  *keyspace.Store
 	engine *storage.Engine
@@ -25,7 +28,7 @@ type bench struct {
 }
 
 func newBench(t *testing.T) *bench {
-	b := &bench{t: t, mem: storage.NewMem()}
+	b := &bench{t: t, mem: storage.NewMem(), cache: 1 << 20}
 	b.open()
 	t.Cleanup(func() { b.close() })
 	return b
@@ -37,7 +40,7 @@ func (b *bench) open() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if b.store, err = keyspace.Open(engine, keyspace.Options{Databases: 1, CacheBytes: 1 << 20, Defer: true}); err != nil {
+	if b.store, err = keyspace.Open(engine, keyspace.Options{Databases: 1, CacheBytes: b.cache, Defer: true}); err != nil {
 		b.t.Fatal(err)
 	}
 	b.engine = engine
@@ -121,6 +124,10 @@ func TestModel(t *testing.T) {
 			t.Parallel()
 			rng := rand.New(rand.NewPCG(seed, 1))
 			b := newBench(t)
+			b.close()
+			// With the smallest, a quarter of it is less than the tree of 3000 members takes.
+			b.cache = []int64{1 << 20, 64 << 10, 256 << 10, 1 << 20}[seed]
+			b.open()
 			var m model
 			members := []int{40, 600, 3000, 3000}[seed]
 			for round := range 120 {
@@ -544,8 +551,24 @@ func TestReadersShareTheTree(t *testing.T) {
 	b.close()
 	b.open()
 	var wg sync.WaitGroup
+	var readers atomic.Int32
+	readers.Store(4)
+	wg.Go(func() { // shrinks it all the time, as the store does when others need the room
+		tx := b.store.NewTxn()
+		defer tx.Done()
+		tx.Begin(keyspace.ModeRead, 0, 1000)
+		z, err := Open(tx, []byte("z"))
+		if err != nil {
+			t.Error(err)
+		}
+		for readers.Load() > 0 {
+			z.form().Shrink(0)
+			runtime.Gosched()
+		}
+	})
 	for seed := range uint64(4) {
 		wg.Go(func() {
+			defer readers.Add(-1)
 			rng := rand.New(rand.NewPCG(seed, 1))
 			tx := b.store.NewTxn()
 			defer tx.Done()
@@ -582,4 +605,67 @@ func TestReadersShareTheTree(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestShrink: a tree knows its size, whatever was done to it; shrunk it takes what was asked for, without what was not
+// used, and all is found again.
+func TestShrink(t *testing.T) {
+	b := newBench(t)
+	b.close()
+	b.cache = 64 << 20
+	b.open()
+	rng := rand.New(rand.NewPCG(7, 1))
+	const n = 8000
+	scores := make([]float64, n)
+	size := func(z *ZSet) int64 {
+		tree := z.form()
+		got, want := tree.Size(), measure(tree.root.Load())
+		if got < want*9/10 || got > want*11/10 {
+			t.Errorf("size %d, measured %d", got, want)
+		}
+		return got
+	}
+	for round := range 3 {
+		b.run(func(_ *keyspace.Txn, z *ZSet) error {
+			for i := range n {
+				was := scores[i]
+				scores[i] = rng.Float64() * 1000
+				if err := z.Put(fmt.Appendf(nil, "m%05d", i), scores[i], was, round > 0); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		b.run(func(_ *keyspace.Txn, z *ZSet) error {
+			whole := size(z)
+			for _, share := range []int64{2, 4, 100} {
+				z.form().Shrink(whole / share)
+				if got := size(z); got > max(whole/share, whole/8) {
+					t.Errorf("shrunk from %d to %d, not to a %dth", whole, got, share)
+				}
+			}
+			sorted := slices.Sorted(slices.Values(scores))
+			for range 300 {
+				i := rng.IntN(n)
+				rank, err := z.Rank(Entry{fmt.Appendf(nil, "m%05d", i), scores[i]})
+				if err != nil || sorted[rank] != scores[i] {
+					t.Fatalf("rank %d: %v", rank, err)
+				}
+			}
+			size(z)
+			return nil
+		})
+	}
+}
+
+// measure is the size of a node with all below it.
+func measure(n *node) int64 {
+	if n == nil {
+		return 0
+	}
+	size := n.size()
+	for i := range n.children {
+		size += measure(n.children[i].Load())
+	}
+	return size
 }
