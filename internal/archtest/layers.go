@@ -35,6 +35,7 @@ var sideways = map[[2]string]string{
 	{"internal/session", "internal/exec"}:          "a connection hands its commands to the gate",
 	{"internal/option", "internal/keyevent"}:       "an option names classes of events",
 	{"internal/commandinfo", "internal/command"}:   "COMMAND is answered from the table",
+	{"internal/commandinfo", "internal/glob"}:      "COMMAND LIST FILTERBY PATTERN",
 	{"internal/commandinfo", "internal/resp"}:      "COMMAND is answered from the table, to a client",
 	{"internal/session", "internal/commands"}:      "connection commands work on the connection's state",
 	{"internal/dashboard", "internal/coordinator"}: "the dashboard is the coordinator's HTTP face",

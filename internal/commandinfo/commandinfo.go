@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"haypile/internal/command"
+	"haypile/internal/glob"
 	"haypile/internal/resp"
 )
 
@@ -45,21 +46,25 @@ func Append(w *resp.Writer, t *command.Table, args [][]byte) {
 var help = []string{
 	"COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
 	"(no subcommand)",
-	"    Return details about all commands.",
+	"    Return details about all Redis commands.",
 	"COUNT",
-	"    Return the number of commands.",
-	"LIST [FILTERBY (MODULE name|ACLCAT category|PATTERN pattern)]",
-	"    Return the names of all commands, or of those that match.",
+	"    Return the total number of commands in this Redis server.",
+	"LIST",
+	"    Return a list of all commands in this Redis server.",
 	"INFO [<command-name> ...]",
-	"    Return details about the given commands, or all.",
+	"    Return details about multiple Redis commands.",
+	"    If no command names are given, documentation details for all",
+	"    commands are returned.",
 	"DOCS [<command-name> ...]",
-	"    Return documentation about the given commands, or all.",
+	"    Return documentation details about multiple Redis commands.",
+	"    If no command names are given, documentation details for all",
+	"    commands are returned.",
 	"GETKEYS <full-command>",
-	"    Return the keys of a full command.",
+	"    Return the keys from a full Redis command.",
 	"GETKEYSANDFLAGS <full-command>",
-	"    Return the keys of a full command and what it does with each.",
+	"    Return the keys and the access flags from a full Redis command.",
 	"HELP",
-	"    Print this help.",
+	"    Prints this help.",
 }
 
 // find looks a command up by the name that COMMAND prints: "get", "client|kill".
@@ -116,16 +121,20 @@ func appendSpec(w *resp.Writer, s *command.Spec) {
 	}
 	w.Set(len(s.Keys))
 	for _, k := range s.Keys {
-		AppendKeySpec(w, k)
+		appendKeySpec(w, k)
 	}
-	w.Set(len(s.Sub))
+	if len(s.Sub) == 0 {
+		w.Set(0)
+		return
+	}
+	w.Array(len(s.Sub))
 	for _, sub := range s.Sub {
 		appendSpec(w, sub)
 	}
 }
 
-// AppendKeySpec writes a key specification as COMMAND shows it.
-func AppendKeySpec(w *resp.Writer, k command.KeySpec) {
+// appendKeySpec writes a key specification.
+func appendKeySpec(w *resp.Writer, k command.KeySpec) {
 	w.Map(3)
 	w.BulkString("flags")
 	flags := k.Access.Names()
@@ -253,8 +262,7 @@ func list(w *resp.Writer, t *command.Table, args [][]byte) {
 			return false
 		}
 	case strings.EqualFold(string(args[1]), "PATTERN"):
-		pattern := strings.ToLower(string(args[2]))
-		match = func(s *command.Spec) bool { return glob(pattern, s.FullName()) }
+		match = func(s *command.Spec) bool { return glob.Match(args[2], []byte(s.FullName()), true) }
 	default:
 		w.Error(resp.ErrSyntax)
 		return
@@ -320,29 +328,4 @@ func getKeys(w *resp.Writer, t *command.Table, args [][]byte, flags bool) {
 			w.SimpleString(n)
 		}
 	}
-}
-
-// glob matches a pattern of '*' and '?', which is all that names of commands need. It takes time linear in
-// the product of the lengths.
-func glob(pattern, s string) bool {
-	p, i, star, mark := 0, 0, -1, 0
-	for i < len(s) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, i
-			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == s[i]):
-			p++
-			i++
-		case star >= 0:
-			mark++
-			p, i = star+1, mark
-		default:
-			return false
-		}
-	}
-	for p < len(pattern) && pattern[p] == '*' {
-		p++
-	}
-	return p == len(pattern)
 }
