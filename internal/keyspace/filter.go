@@ -10,9 +10,9 @@ import (
 	"haypile/internal/encoding"
 )
 
-// rowFilter knows which rows certainly do not exist: a Bloom filter in memory over the keys of all data rows
-// of the store. Without it every insert of a new key, field or member pays for a search of all memtables
-// and levels that finds nothing, which costs more than the insert itself.
+// rowFilter knows which rows certainly do not exist: a Bloom filter in memory over the keys of all rows that
+// Txn.read looks up: the data, and the libraries of functions. Without it every insert of a new key, field or
+// member pays for a search of all memtables and levels that finds nothing, which costs more than the insert.
 //
 // It is ready at once in a store that began empty; otherwise after a scan in the background (fill). It grows
 // by layers, each twice the size of the one before; a store whose rows would need more than the budget goes
@@ -164,8 +164,8 @@ func (s *Store) FillFilter(ctx context.Context) error {
 	if f.ready.Load() {
 		return nil
 	}
-	table := []byte{byte(encoding.TableData)}
-	it, err := s.engine.Iter(table, encoding.PrefixEnd(table))
+	// Libraries of functions are looked up like keys, but stand in the table of the system.
+	it, err := s.engine.Iter([]byte{byte(encoding.TableSystem)}, encoding.PrefixEnd([]byte{byte(encoding.TableData)}))
 	if err != nil {
 		return fmt.Errorf("fill the filter of absent rows: %w", err)
 	}

@@ -63,6 +63,14 @@ func TestFilterIsFilledAfterRestart(t *testing.T) {
 	mem := storage.NewMem()
 	engine, store := openStore(t, mem, 8<<20)
 	bigHash(t, store, "h", 300)
+	var version uint64
+	commit(t, store, func(tx *Txn) (err error) {
+		if err := tx.PutLibrary([]byte("lib"), []byte("code")); err != nil {
+			return err
+		}
+		_, version, err = tx.LibrariesVersion()
+		return err
+	})
 	if err := engine.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -75,6 +83,12 @@ func TestFilterIsFilledAfterRestart(t *testing.T) {
 		e, err := tx.Lookup([]byte("h"))
 		if err != nil || !e.Found {
 			t.Fatalf("%s: %v, found %v", when, err, e.Found)
+		}
+		if code, ok, err := tx.Library([]byte("lib")); err != nil || !ok || string(code) != "code" {
+			t.Fatalf("%s: library %q, found %v, %v", when, code, ok, err)
+		}
+		if _, v, err := tx.LibrariesVersion(); err != nil || v != version {
+			t.Fatalf("%s: version %d of the libraries, was %d, %v", when, v, version, err)
 		}
 		for i := range 300 {
 			if _, ok, err := tx.GetElement(&e, &e.Meta, fmt.Append(nil, i)); err != nil || !ok {
