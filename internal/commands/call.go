@@ -213,6 +213,8 @@ type Client struct {
 	// LastActive is Unix nanoseconds of the last command.
 	LastActive atomic.Int64
 	Blocked    atomic.Bool
+	// Held is the memory, in bytes, of a reply that is being sent in parts.
+	Held atomic.Int64
 	// PubSub is Subscribed for other goroutines.
 	PubSub atomic.Bool
 }
@@ -224,7 +226,6 @@ type ClientInfo struct {
 	Watched                              int
 	Kind                                 string
 	Monitor, NoEvict, NoTouch            bool
-	OutBytes                             int
 	QueryBuf, QueryFree                  int
 }
 
@@ -297,6 +298,9 @@ type Conn interface {
 	Kill()
 	// FlushReplies sends the replies so far; the connection's goroutine only.
 	FlushReplies() error
+	// Stream sends a part of a reply and waits for the peer to take it, or most of it; over, once closed, ends that.
+	// The connection's goroutine only.
+	Stream(part []byte, over <-chan struct{}) error
 	// StartPushing must be called before the first subscription; it sends the replies so far.
 	StartPushing()
 	// Deliver takes a published message.

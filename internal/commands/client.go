@@ -168,11 +168,12 @@ func describe(n Node, cl *Client) string {
 	if i.Cmd == "" {
 		multi = -1
 	}
+	out := cl.Held.Load()
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=%d "+
 		"multi=%d qbuf=%d qbuf-free=%d argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=%d tot-mem=%d events=r "+
 		"cmd=%s user=%s redir=%d resp=%d lib-name=%s lib-ver=%s",
 		cl.ID, cl.Addr, cl.LAddr, cl.FD, i.Name, int64(now.Sub(cl.Created).Seconds()), idle, cl.letters(&i, mode, broken), i.DB,
-		i.Sub, i.PSub, i.SSub, multi, i.QueryBuf, i.QueryFree, i.OutBytes, i.OutBytes+i.QueryBuf, cmd, cl.UserName(),
+		i.Sub, i.PSub, i.SSub, multi, i.QueryBuf, i.QueryFree, out, out+int64(i.QueryBuf), cmd, cl.UserName(),
 		redirection(mode), max(2, i.Proto),
 		i.LibName, i.LibVer)
 }

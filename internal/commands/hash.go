@@ -140,12 +140,14 @@ func hMGet(c *Call) error {
 		return err
 	}
 	c.Out.Array(len(c.Args) - 2)
+	mem := c.Tx.Scratch()
 	for _, field := range c.Args[2:] {
 		v, found, err := h.Get(field)
 		if err != nil {
 			return err
 		}
 		c.writeString(found, v)
+		c.Tx.Forget(mem)
 	}
 	return nil
 }
@@ -214,7 +216,11 @@ func hGetAll(c *Call) error {
 	if err != nil {
 		return err
 	}
-	all, n := c.Out.Defer(), 0
+	live, err := h.Live()
+	if err != nil {
+		return err
+	}
+	all, n := c.Out.DeferMap(int(live)), 0
 	err = h.Scan(0, func(el keyspace.Element) bool {
 		c.Out.Bulk(el.Member)
 		c.Out.Bulk(el.Value)
@@ -239,7 +245,11 @@ func (c *Call) writeElements(write func(keyspace.Element)) error {
 	if err != nil {
 		return err
 	}
-	all, n := c.Out.Defer(), 0
+	live, err := h.Live()
+	if err != nil {
+		return err
+	}
+	all, n := c.Out.DeferArray(int(live)), 0
 	err = h.Scan(0, func(el keyspace.Element) bool {
 		write(el)
 		n++

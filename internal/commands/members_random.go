@@ -39,6 +39,17 @@ func (c *Call) parseRandom(word string) (randomQuery, error) {
 	return q, nil
 }
 
+// drawn is how many members a count asks for, of as many as there are.
+func drawn(count int64, members uint64) int {
+	switch {
+	case members == 0:
+		return 0
+	case count < 0:
+		return int(-count)
+	}
+	return int(min(uint64(count), members))
+}
+
 // writeRandom answers a query; value writes the value of a member.
 func (c *Call) writeRandom(m *members.Members, q randomQuery, value func([]byte)) error {
 	if q.one {
@@ -52,7 +63,15 @@ func (c *Call) writeRandom(m *members.Members, q randomQuery, value func([]byte)
 		}
 		return err
 	}
-	list, n := c.Out.Defer(), 0
+	live, err := m.Live()
+	if err != nil {
+		return err
+	}
+	want := drawn(q.count, live)
+	if q.values && c.Out.Proto < 3 {
+		want *= 2
+	}
+	list, n := c.Out.DeferArray(want), 0
 	visit := func(p members.Pair) {
 		n++
 		if q.values && c.Out.Proto >= 3 {
@@ -63,7 +82,6 @@ func (c *Call) writeRandom(m *members.Members, q randomQuery, value func([]byte)
 			value(p.Value)
 		}
 	}
-	var err error
 	if q.count >= 0 {
 		err = m.RandomDistinct(uint64(q.count), visit)
 	} else {

@@ -116,7 +116,8 @@ func scan(c *Call) error {
 		seen, last := 0, uint64(0)
 		err = c.Tx.ScanKeys(c.Tx.DB(), n, hash, func(k *keyspace.FoundKey) bool {
 			at := encoding.Cursor(k.Slot, k.Hash)
-			if seen >= o.count && at != last {
+			full := seen >= o.count || seen >= pageLeast && len(out.Buf) >= maxPageBytes
+			if full && at != last {
 				next = at
 				return false
 			}
@@ -157,8 +158,12 @@ func randomKey(c *Call) error {
 	return nil
 }
 
-// maxPageBytes bounds a page of HSCAN or SSCAN that would answer a small value whole, as Redis does.
-const maxPageBytes = 1 << 20
+// maxPageBytes bounds a page of HSCAN or SSCAN that would answer a small value whole, as Redis does, and any page of more
+// than pageLeast elements, whatever COUNT says.
+const (
+	maxPageBytes = 1 << 20
+	pageLeast    = 64 << 10
+)
 
 // scanMembers answers a page of the members of the hash, set or sorted set at args[1], with what value writes for
 // each, if it is not nil. One of up to entries members is answered whole if it is not large.
@@ -186,7 +191,7 @@ func (c *Call) scanMembers(open func() (*members.Members, error), entries int64,
 		page = max(page, int(entries))
 	}
 	return c.writePage(func(out *resp.Writer) (next uint64, n int, err error) {
-		next, err = m.Page(cursor, page, o.count, maxPageBytes, func(el keyspace.Element) {
+		next, err = m.Page(cursor, page, min(o.count, pageLeast), maxPageBytes, func(el keyspace.Element) {
 			if !o.matches(el.Member) {
 				return
 			}

@@ -181,7 +181,7 @@ func sMembers(c *Call) error {
 	if err != nil {
 		return err
 	}
-	all, n := c.Out.Defer(), 0
+	all, n := c.Out.DeferSet(int(s.Len())), 0
 	err = s.Scan(0, func(el keyspace.Element) bool {
 		c.Out.Bulk(el.Member)
 		n++

@@ -40,7 +40,7 @@ func sRandMember(c *Call) error {
 		}
 		return err
 	}
-	list, n := c.Out.Defer(), 0
+	list, n := c.Out.DeferArray(drawn(count, s.Len())), 0
 	visit := func(p members.Pair) {
 		c.Out.Bulk(p.Member)
 		n++

@@ -306,7 +306,9 @@ func (q *sortQuery) collect(tx *keyspace.Txn, e keyspace.Entry, add func([]byte)
 // weigh finds what each element is sorted by.
 func (c *Call) weigh(q *sortQuery, items []sortItem, size *int) error {
 	invalid := false
+	mem := c.Tx.Scratch()
 	for i := range items {
+		c.Tx.Forget(mem)
 		it := &items[i]
 		by, found := it.value, true
 		if q.by != nil {
@@ -363,7 +365,9 @@ func (q *sortQuery) compare(a, b sortItem) int {
 
 // each visits the values of the reply: the elements, or what the patterns of GET stand for; nil is nothing.
 func (q *sortQuery) each(tx *keyspace.Txn, items []sortItem, f func(value []byte) error) error {
+	mem := tx.Scratch()
 	for i := range items {
+		tx.Forget(mem)
 		if len(q.gets) == 0 {
 			if err := f(items[i].value); err != nil {
 				return err

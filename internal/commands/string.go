@@ -108,12 +108,14 @@ func (c *Call) writeString(found bool, value []byte) {
 
 func mGet(c *Call) error {
 	c.Out.Array(len(c.Args) - 1)
+	mem := c.Tx.Scratch()
 	for _, k := range c.Args[1:] {
 		e, err := c.Tx.Lookup(k)
 		if err != nil {
 			return err
 		}
 		c.writeString(e.Type() == encoding.String, e.Meta.Value)
+		c.Tx.Forget(mem)
 	}
 	return nil
 }

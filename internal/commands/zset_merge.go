@@ -105,7 +105,11 @@ func answerMerged(op zset.Operation, scored bool) func(*Call) error {
 			return cmp.Or(cmp.Compare(a.Score, b.Score), bytes.Compare(a.Member, b.Member))
 		})
 		nested := q.scores && c.Out.Proto >= 3
-		list, n := c.Out.Defer(), 0
+		size = len(found)
+		if q.scores && !nested {
+			size *= 2
+		}
+		list, n := c.Out.DeferArray(size), 0
 		for _, e := range found {
 			n += c.writeEntry(e, q.scores, nested)
 		}

@@ -141,20 +141,29 @@ func (b *bounds) resolve(z *zset.ZSet, rev bool) (r zset.Range, most uint64, err
 		r, err := b.names(z)
 		return r, math.MaxUint64, err
 	}
-	n := int64(z.Len())
-	start, stop := b.start, b.stop
-	if start < 0 {
-		start = max(start+n, 0)
-	}
-	if stop < 0 {
-		stop += n
-	}
-	stop = min(stop, n-1)
-	if start > stop || start >= n {
+	start, most := b.ranks(z.Len())
+	if most == 0 {
 		return r, 0, nil
 	}
-	r, err = z.From(uint64(start), rev)
-	return r, uint64(stop - start + 1), err
+	r, err = z.From(start, rev)
+	return r, most, err
+}
+
+// ranks is the first of a range of ranks among n entries, and how many it has.
+func (b *bounds) ranks(n uint64) (first, most uint64) {
+	length := int64(n)
+	start, stop := b.start, b.stop
+	if start < 0 {
+		start = max(start+length, 0)
+	}
+	if stop < 0 {
+		stop += length
+	}
+	stop = min(stop, length-1)
+	if start > stop || start >= length {
+		return 0, 0
+	}
+	return uint64(start), uint64(stop - start + 1)
 }
 
 // names is the range of members between two names, among those with the score of the first entry.
@@ -248,14 +257,26 @@ func (q rangeQuery) answer(c *Call) error {
 	if err != nil {
 		return err
 	}
-	list, n := c.Out.Defer(), 0
 	nested := q.scores && c.Out.Proto >= 3
+	list, n := c.beginRange(q, &b, z.Len(), nested), 0
 	err = q.visit(&z, &b, func(e zset.Entry) bool {
 		n += c.writeEntry(e, q.scores, nested)
 		return true
 	})
 	c.Out.EndArray(list, n)
 	return err
+}
+
+// beginRange begins the reply to a query, with its length if it can be told without looking.
+func (c *Call) beginRange(q rangeQuery, b *bounds, length uint64, nested bool) resp.Aggregate {
+	if q.by != byRank || q.limited {
+		return c.Out.Defer()
+	}
+	_, n := b.ranks(length)
+	if q.scores && !nested {
+		n *= 2
+	}
+	return c.Out.DeferArray(int(n))
 }
 
 // zRangeStore stores a range. The destination may be the source: the new set has a collection of its own.

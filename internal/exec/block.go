@@ -126,8 +126,18 @@ func (s *Session) attempt(cmd *commands.Command, args [][]byte, w *waiter) (*wai
 	} else {
 		t.Begin(keyspace.ModeRead, s.Client.DB, s.timer.nowMillis())
 		s.again = w != nil
-		s.invoke(cmd, run)
+		s.invokeBounded(cmd, run, x.replyBuffer())
 		s.again = false
+	}
+	if long := s.pinIfLong(); long != nil {
+		s.remember(cmd, run)
+		if w != nil {
+			w.done = true
+			x.waiters.finish(w)
+		}
+		r.Commit()
+		s.stream(cmd, run, long)
+		return nil, nil
 	}
 	wait := s.call.TakeWait()
 	if wait == nil {

@@ -114,6 +114,9 @@ type ExecStats struct {
 	ErrorKinds sync.Map
 	// ExpireCycles counts runs of active expiry.
 	ExpireCycles atomic.Int64
+	// Streams counts replies that were sent in parts, StreamBytes their bytes, BrokenStreams those of them that ended
+	// before their end. Streaming is how many are being sent.
+	Streams, StreamBytes, BrokenStreams, Streaming atomic.Int64
 }
 
 // New makes the gate. It refuses everything until SetRole.
@@ -239,6 +242,7 @@ type Session struct {
 	from  int  // where in Out the reply of the command being run begins
 	again bool // the command that runs has waited
 	cold  bool // the command needed more than what is in memory: see TryDo
+	long  bool // the reply has outgrown its bound: see bounded
 	call  commands.Call
 	refs  []command.KeyRef
 	want  []keyspace.Want
@@ -461,7 +465,13 @@ func (s *Session) runRead(cmd *commands.Command, args [][]byte) {
 		dirty := r.held.Len()-n < len(s.want)
 		r.tx.Begin(keyspace.ModeRead, s.Client.DB, s.timer.nowMillis())
 		from := len(s.Out.Buf)
-		s.invoke(cmd, args)
+		s.invokeBounded(cmd, args, s.x.replyBuffer())
+		if s.long { // a snapshot has nothing of the transaction
+			s.long = false
+			r.Commit()
+			s.runRead(cmd, args)
+			return
+		}
 		s.remember(cmd, args)
 		r.held.ReleaseTo(n)
 		if dirty {
@@ -475,10 +485,12 @@ func (s *Session) runRead(cmd *commands.Command, args [][]byte) {
 	t := r.txn()
 	t.Reset()
 	t.Begin(keyspace.ModeRead, s.Client.DB, s.timer.nowMillis())
-	s.invoke(cmd, args)
+	s.invokeBounded(cmd, args, s.x.replyBuffer())
+	long := s.pinIfLong()
 	s.remember(cmd, args)
 	r.held.Release()
 	s.x.latch.RUnlock()
+	s.stream(cmd, args, long)
 }
 
 // readAlone runs a reading command that touches keys which it does not name.
@@ -488,8 +500,10 @@ func (s *Session) readAlone(cmd *commands.Command, args [][]byte) {
 	t := s.r.txn()
 	t.Reset()
 	t.Begin(keyspace.ModeRead, s.Client.DB, s.timer.nowMillis())
-	s.invoke(cmd, args)
+	s.invokeBounded(cmd, args, s.x.replyBuffer())
+	long := s.pinIfLong()
 	s.x.latch.Unlock()
+	s.stream(cmd, args, long)
 }
 
 // runWrite joins the command to the open transaction, or opens one.
@@ -619,15 +633,20 @@ func (s *Session) invoke(cmd *commands.Command, args [][]byte) {
 	s.r.tx.CountLookups()
 	events := len(s.r.tx.Events())
 	s.run(cmd, nil)
-	switch {
-	case s.cold:
+	if s.cold || s.long {
 		s.r.tx.DropEvents(events)
-	case !s.r.open:
+		return
+	}
+	if !s.r.open {
 		s.x.publishEvents(s.r.tx)
 	}
-	if hits, misses := s.r.tx.Lookups(); hits+misses > 0 && !s.cold {
-		s.x.Stats.Hits.Add(hits)
-		s.x.Stats.Misses.Add(misses)
+	s.x.countLookups(s.r.tx)
+}
+
+func (x *Executor) countLookups(t *keyspace.Txn) {
+	if hits, misses := t.Lookups(); hits+misses > 0 {
+		x.Stats.Hits.Add(hits)
+		x.Stats.Misses.Add(misses)
 	}
 }
 
@@ -660,6 +679,11 @@ func (s *Session) run(cmd *commands.Command, m *keyspace.Mark) bool {
 
 // ran takes the outcome of a function whose reply begins at from.
 func (s *Session) ran(cmd *commands.Command, m *keyspace.Mark, from int, err error) bool {
+	if s.Out.Err() != nil {
+		s.Out.Buf = s.Out.Buf[:from]
+		s.long = true
+		return false
+	}
 	if err != nil {
 		s.Out.Buf = s.Out.Buf[:min(from, len(s.Out.Buf))] // EXEC may have sent the replies before it
 		if m != nil {

@@ -307,11 +307,11 @@ func (s *Session) invokeHot(cmd *commands.Command, args [][]byte, m *keyspace.Ma
 	if m != nil {
 		s.invokeMarked(cmd, args, m, before)
 	} else {
-		s.invoke(cmd, args)
+		s.invokeBounded(cmd, args, min(replyOnLoop, s.x.replyBuffer()))
 	}
 	s.r.tx.HotOnly(false)
-	if s.cold {
-		s.cold = false
+	if s.cold || s.long {
+		s.cold, s.long = false, false
 		return false
 	}
 	s.x.monitor(s, cmd, args)

@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"haypile/internal/encoding"
-	"haypile/internal/storage"
 )
 
 // smallCollection is how many elements are deleted one by one with their collection; a larger one leaves a
@@ -72,8 +71,7 @@ type Element struct {
 // The views are valid during the call of f only.
 func (t *Txn) ScanElements(e *Entry, m *encoding.Meta, from uint64, f func(Element) (more bool)) error {
 	from = max(from, 1) // before it stand the ordered rows
-	lower := encoding.AppendElementFrom(t.mem.take(keyRowMax), e.space, m.Birth, m.ID, from)
-	lower = t.mem.keep(lower)
+	lower := encoding.AppendElementFrom(nil, e.space, m.Birth, m.ID, from)
 	upper := encoding.PrefixEnd(encoding.AppendCollection(nil, e.space, m.Birth, m.ID))
 	var bad error
 	err := t.scan(lower, upper, func(k, v []byte) bool {
@@ -167,12 +165,20 @@ func (t *Txn) copyElements(from encoding.Space, old *encoding.Meta, dst *Entry, 
 	return err
 }
 
+// drain makes the engine have all that a walk has to see.
+func (t *Txn) drain() error {
+	if t.pin != nil {
+		return nil
+	}
+	return t.store.Drain()
+}
+
 // scan walks rows of [lower, upper) as the transaction sees them. Rows that f writes are not visited.
 func (t *Txn) scan(lower, upper []byte, f func(k, v []byte) (more bool)) error {
 	if t.hot {
 		return ErrCold
 	}
-	if err := t.store.Drain(); err != nil {
+	if err := t.drain(); err != nil {
 		return err
 	}
 	var own []*row
@@ -180,7 +186,7 @@ func (t *Txn) scan(lower, upper []byte, f func(k, v []byte) (more bool)) error {
 		c := t.rows.rows[i]
 		own = append(own, &c)
 	}
-	it, err := t.store.engine.Iter(lower, upper)
+	it, err := t.cursor(lower, upper)
 	if err != nil {
 		return err
 	}
@@ -189,7 +195,7 @@ func (t *Txn) scan(lower, upper []byte, f func(k, v []byte) (more bool)) error {
 }
 
 // merge walks the engine's rows and a transaction's own, which win, in order.
-func merge(it *storage.Iter, own []*row, f func(k, v []byte) bool) {
+func merge(it *cursor, own []*row, f func(k, v []byte) bool) {
 	ok := it.First()
 	for ok || len(own) > 0 {
 		order := -1 // engine first

@@ -1,6 +1,10 @@
 package keyspace
 
-import "haypile/internal/keyevent"
+import (
+	"slices"
+
+	"haypile/internal/keyevent"
+)
 
 // Event is something that a transaction does to a key, to be published once it is committed.
 type Event struct {
@@ -10,10 +14,11 @@ type Event struct {
 	Key   []byte
 }
 
-// Event notes an event if its class is wanted. It costs one atomic load if not. The key is copied.
+// Event notes an event if its class is wanted. It costs one atomic load if not. The key is copied:
+// not into the memory that Forget gives back.
 func (t *Txn) Event(class keyevent.Class, name string, db int, key []byte) {
 	if want := keyevent.Class(t.store.Events.Load()); want != 0 && want.Wants(class) {
-		t.events = append(t.events, Event{class, db, name, t.mem.copyOf(key)})
+		t.events = append(t.events, Event{class, db, name, slices.Clone(key)})
 	}
 }
 

@@ -130,6 +130,9 @@ func (t *Txn) Form(id encoding.Collection, make func() Form) Form {
 			return t.forms[i].form
 		}
 	}
+	if t.pin != nil {
+		return t.pinnedForm(id, make)
+	}
 	if f := t.store.forms.get(id); f != nil {
 		return f
 	}

@@ -32,10 +32,14 @@ func (t *Txn) ScanKeys(db int, n slot.Slot, hash uint64, f func(*FoundKey) (more
 		}
 	}
 	sort.Slice(own, func(i, j int) bool { return bytes.Compare(own[i].key, own[j].key) < 0 })
-	if err := t.store.Drain(); err != nil {
+	if err := t.drain(); err != nil {
 		return err
 	}
-	return scanKeys(t.store.engine, sp, lower, upper, own, func(k *FoundKey) bool {
+	it, err := t.cursor(lower, upper)
+	if err != nil {
+		return err
+	}
+	return scanKeys(it, sp, own, func(k *FoundKey) bool {
 		if t.Expired(k.Meta.Deadline) {
 			return true
 		}
@@ -43,13 +47,8 @@ func (t *Txn) ScanKeys(db int, n slot.Slot, hash uint64, f func(*FoundKey) (more
 	})
 }
 
-// scanKeys merges key rows of a reader with own ones, jumping over the elements in between.
-func scanKeys(r storage.Reader, sp encoding.Space, lower, upper []byte, own []*row,
-	f func(*FoundKey) bool) error {
-	it, err := r.Iter(lower, upper)
-	if err != nil {
-		return err
-	}
+// scanKeys merges key rows of a cursor, which it closes, with own ones, jumping over the elements in between.
+func scanKeys(it *cursor, sp encoding.Space, own []*row, f func(*FoundKey) bool) error {
 	var bad error
 	visit := func(key encoding.KeyRow, val []byte) bool {
 		k := FoundKey{KeyRow: key}
@@ -168,7 +167,11 @@ func (s *Snapshot) Keys(db int, f func(*FoundKey) (more bool)) error {
 	}
 	sp := s.State.Databases[db].Space
 	lower := encoding.AppendSpace(nil, encoding.TableData, sp)
-	return scanKeys(s.snap, sp, lower, encoding.PrefixEnd(lower), nil, f)
+	it, err := s.snap.Iter(lower, encoding.PrefixEnd(lower))
+	if err != nil {
+		return err
+	}
+	return scanKeys(&cursor{it: it}, sp, nil, f)
 }
 
 // Elements walks the members of a collection of a database.

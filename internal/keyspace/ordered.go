@@ -4,7 +4,6 @@ import (
 	"bytes"
 
 	"haypile/internal/encoding"
-	"haypile/internal/storage"
 )
 
 // Ordered rows are the rows of a collection whose order means something: scores, positions, entry ids. Their sort
@@ -80,6 +79,10 @@ func (t *Txn) GetIndex(e *Entry, m *encoding.Meta, sortKey []byte) ([]byte, bool
 		return r.val, !r.del, nil
 	}
 	dst := t.mem.take(1024)
+	if t.pin != nil {
+		v, present, err := t.pin.get(dst, k)
+		return t.mem.keep(v), present, err
+	}
 	v, present, known := t.store.pending.find(dst, h, k)
 	if !known && t.hot {
 		return nil, false, ErrCold
@@ -118,12 +121,12 @@ func (t *Txn) scanOrdered(e *Entry, m *encoding.Meta, from, to []byte, up bool, 
 	if t.hot {
 		return ErrCold
 	}
-	if err := t.store.Drain(); err != nil {
+	if err := t.drain(); err != nil {
 		return err
 	}
 	lower, upper := orderedRange(e.space, m, from, to)
 	own := t.rows.between(lower, upper)
-	it, err := t.store.engine.Iter(lower, upper)
+	it, err := t.cursor(lower, upper)
 	if err != nil {
 		return err
 	}
@@ -137,7 +140,7 @@ func (t *Txn) scanOrdered(e *Entry, m *encoding.Meta, from, to []byte, up bool, 
 
 // walk goes over the engine's rows and a transaction's own, which win, in either direction.
 type walk struct {
-	it    *storage.Iter
+	it    *cursor
 	rows  *overlay
 	own   []int32
 	up    bool

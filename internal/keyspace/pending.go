@@ -234,9 +234,10 @@ func keyHead(k []byte) (a, b uint64) {
 }
 
 // Close gives the engine what is pending, if it should be kept, ends the goroutine that does that otherwise, and
-// frees the hot cache.
+// frees the hot cache. Pins are ended before.
 // The engine is the caller's to close. REQUIRES: no commits, no readers.
 func (s *Store) Close(keep bool) error {
+	s.pins.close()
 	p := &s.pending
 	p.wg.Wait()
 	defer s.cache.free()

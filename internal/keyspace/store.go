@@ -68,6 +68,7 @@ type Store struct {
 	opt     Options
 	pending pending
 	points  points
+	pins    pins
 	forms   forms
 	batch   *storage.Batch
 }

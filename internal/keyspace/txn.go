@@ -60,6 +60,12 @@ type Txn struct {
 	commands int
 	// hot: the engine is not asked; see HotOnly.
 	hot bool
+	// pin, if set, is the point in time that is read, and nothing newer: see Store.Pin.
+	pin *Pin
+	// stop and check end reads early: see StopOn. moves counts those of cursors since.
+	stop  *error
+	check func() error
+	moves uint
 	// flushed are databases changed as a whole.
 	flushed, swapped []int
 }
@@ -174,6 +180,7 @@ func (t *Txn) Reset() {
 	t.touched, t.dbs, t.changes, t.flushed, t.swapped = t.touched[:0], nil, 0, nil, nil
 	t.expirations, t.expirationBytes, t.commands = 0, 0, 0
 	t.events = t.events[:0]
+	t.stop, t.check = nil, nil
 }
 
 // Of reports whether the transaction belongs to the store.
@@ -341,8 +348,15 @@ func (t *Txn) readRow(hash uint64, key []byte, dense bool) ([]byte, bool, error)
 		r := &t.rows.rows[i]
 		return r.val, !r.del, nil
 	}
-	c := t.store.cache
+	if t.stop != nil && *t.stop != nil {
+		return nil, false, *t.stop
+	}
 	dst := t.mem.take(1024)
+	if t.pin != nil {
+		v, ok, err := t.pin.get(dst, key)
+		return t.mem.keep(v), ok, err
+	}
+	c := t.store.cache
 	v, present, known := c.get(dst, hash, key)
 	if known {
 		return t.mem.keep(v), present, nil

@@ -83,6 +83,11 @@ var (
 		Help: "Unread and unfinished input kept for one client. A client above it is disconnected.",
 	})
 
+	ReplyBuffer = bytesOption(Spec{
+		Name: "reply-buffer", Group: GroupClients, Default: "1mb", Min: 1, Max: 1 << 30, Hidden: true,
+		Help: "Bytes from which on a reply is not built in memory but sent in parts, from a snapshot.",
+	})
+
 	ClientOutputBufferLimit = listOption[OutputLimits](Spec{
 		Name: "client-output-buffer-limit", Group: GroupClients, Multi: true,
 		Default: "normal 0 0 0 slave 256mb 64mb 60 pubsub 32mb 8mb 60",

@@ -7,7 +7,7 @@ import (
 
 // Writer builds replies for a client that speaks protocol version Proto, 2 or 3 (the zero value builds
 // replies of version 2). It only appends to Buf: the owner sends Buf and sets it to Buf[:0] again, and may
-// cut it back to an earlier length to take a reply back.
+// cut it back to an earlier length to take a reply back. A reply that may be long can be bounded: see Attempt.
 //
 // Types that exist only in version 3 are sent to clients of version 2 as Redis does: a map as an array of
 // keys and values, a set and a push as an array, a double, a big number and a verbatim string as a bulk
@@ -15,6 +15,8 @@ import (
 type Writer struct {
 	Buf   []byte
 	Proto int
+
+	bounds bounds
 }
 
 // OK appends +OK.
@@ -42,13 +44,35 @@ func (w *Writer) line(marker byte, s string) {
 }
 
 // Int appends an integer.
-func (w *Writer) Int(n int64) { w.Buf = appendHeader(w.Buf, ':', n) }
+func (w *Writer) Int(n int64) {
+	w.Buf = appendHeader(w.Buf, ':', n)
+	if w.full() {
+		w.pass()
+	}
+}
 
 // Bulk appends a bulk string. A nil slice is the empty string; for a missing value call Null.
-func (w *Writer) Bulk(b []byte) { w.Buf = AppendBulk(w.Buf, b) }
+func (w *Writer) Bulk(b []byte) {
+	if w.bounds.limit != 0 && len(b) >= largeBulk {
+		w.large(b)
+	} else {
+		w.Buf = AppendBulk(w.Buf, b)
+	}
+	if w.full() {
+		w.pass()
+	}
+}
+
+// largeBulk is the size from which on a string is not copied if it can be sent as it is.
+const largeBulk = 64 << 10
 
 // BulkString appends a bulk string.
-func (w *Writer) BulkString(s string) { w.Buf = AppendBulkString(w.Buf, s) }
+func (w *Writer) BulkString(s string) {
+	w.Buf = AppendBulkString(w.Buf, s)
+	if w.full() {
+		w.pass()
+	}
+}
 
 // BulkInt appends an integer as a bulk string.
 func (w *Writer) BulkInt(n int64) {
@@ -62,6 +86,9 @@ func (w *Writer) Null() {
 		w.Buf = append(w.Buf, "_\r\n"...)
 	} else {
 		w.Buf = append(w.Buf, "$-1\r\n"...)
+	}
+	if w.full() {
+		w.pass()
 	}
 }
 
@@ -118,6 +145,9 @@ func (w *Writer) DoubleText(s []byte) {
 	w.Buf = append(w.Buf, ',')
 	w.Buf = append(w.Buf, s...)
 	w.Buf = append(w.Buf, '\r', '\n')
+	if w.full() {
+		w.pass()
+	}
 }
 
 // Bool appends a truth value.
@@ -173,10 +203,22 @@ func (w *Writer) BulkStringArray(elems ...string) {
 }
 
 // Raw appends bytes that are replies already.
-func (w *Writer) Raw(b []byte) { w.Buf = append(w.Buf, b...) }
+func (w *Writer) Raw(b []byte) {
+	w.Buf = append(w.Buf, b...)
+	if w.full() {
+		w.pass()
+	}
+}
 
 // Aggregate is the place of an aggregate whose length is not known yet; see Defer.
-type Aggregate struct{ at int }
+type Aggregate struct {
+	at int
+	// In a bounded reply: the number of the header that Count keeps, or the header that was appended, or that nothing
+	// can be sent until the end.
+	number   int
+	promised header
+	held     bool
+}
 
 // deferredHeader is what Defer keeps free: the header of an aggregate with fewer than ten elements.
 const deferredHeader = len("*0\r\n")
@@ -185,9 +227,37 @@ const deferredHeader = len("*0\r\n")
 // one of EndArray, EndMap and EndSet must follow; several may be open at a time if they are nested. An
 // aggregate of ten and more elements is moved once, by the length of its header.
 func (w *Writer) Defer() Aggregate {
-	at := len(w.Buf)
-	w.Buf = append(w.Buf, "    "...)
-	return Aggregate{at}
+	a := Aggregate{at: len(w.Buf)}
+	if w.bounds.mode == modeWhole || !w.begin(&a) {
+		w.Buf = append(w.Buf, "    "...)
+	}
+	return a
+}
+
+// DeferArray is Defer for an array of which the caller believes to know that it will have n elements: a reply that is
+// sent in parts needs no counting then, and breaks if it is not so.
+func (w *Writer) DeferArray(n int) Aggregate { return w.promise('*', n) }
+
+// DeferSet is that for a set.
+func (w *Writer) DeferSet(n int) Aggregate { return w.promise(w.only3('~'), n) }
+
+// DeferMap is that for a map.
+func (w *Writer) DeferMap(n int) Aggregate {
+	if w.Proto >= 3 {
+		return w.promise('%', n)
+	}
+	return w.promise('*', 2*n)
+}
+
+func (w *Writer) promise(marker byte, n int) Aggregate {
+	a := Aggregate{at: len(w.Buf)}
+	if w.bounds.mode == modeStream {
+		a.promised = header{marker, n}
+		w.Buf = appendHeader(w.Buf, marker, int64(n))
+	} else {
+		w.Buf = append(w.Buf, "    "...)
+	}
+	return a
 }
 
 // EndArray makes what was appended since Defer an array of n elements.
@@ -206,9 +276,16 @@ func (w *Writer) EndMap(a Aggregate, n int) {
 func (w *Writer) EndSet(a Aggregate, n int) { w.end(a, w.only3('~'), n) }
 
 // Drop takes back what was appended since Defer, and Defer itself.
-func (w *Writer) Drop(a Aggregate) { w.Buf = w.Buf[:a.at] }
+func (w *Writer) Drop(a Aggregate) {
+	if w.bounds.mode == modeWhole || w.ended(a, header{}) {
+		w.Buf = w.Buf[:a.at]
+	}
+}
 
 func (w *Writer) end(a Aggregate, marker byte, n int) {
+	if w.bounds.mode != modeWhole && !w.ended(a, header{marker, n}) {
+		return
+	}
 	var tmp [32]byte
 	header := appendHeader(tmp[:0], marker, int64(n))
 	if more := len(header) - deferredHeader; more > 0 {

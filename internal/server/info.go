@@ -206,13 +206,15 @@ func (s *Server) infoStats(b *strings.Builder) {
 		"sync_partial_err:%d\r\nexpired_subkeys:%d\r\nexpired_keys:%d\r\nevicted_keys:0\r\nkeyspace_hits:%d\r\nkeyspace_misses:%d\r\n"+
 		"pubsub_channels:%d\r\npubsub_patterns:%d\r\npubsubshard_channels:%d\r\nlatest_fork_usec:0\r\ntotal_forks:0\r\n"+
 		"tracking_total_keys:%d\r\ntracking_total_items:%d\r\ntracking_total_prefixes:%d\r\n"+
-		"unexpected_error_replies:%d\r\ntotal_error_replies:%d\r\ncommit_groups:%d\r\ncommit_transactions:%d\r\n"+
+		"unexpected_error_replies:%d\r\ntotal_error_replies:%d\r\nstreamed_replies:%d\r\nstreamed_reply_bytes:%d\r\n"+
+		"streamed_replies_broken:%d\r\nstreamed_replies_now:%d\r\ncommit_groups:%d\r\ncommit_transactions:%d\r\n"+
 		"client_query_buffer_limit_disconnections:%d\r\nclient_output_buffer_limit_disconnections:%d\r\n"+
 		"acl_access_denied_auth:%d\r\nacl_access_denied_cmd:%d\r\nacl_access_denied_key:%d\r\n"+
 		"acl_access_denied_channel:%d\r\n",
 		s.sessions.Accepted.Load(), st.Commands.Load(), int64(ops), s.sessions.InBytes.Load(), s.sessions.OutBytes.Load(),
 		in, out, s.sessions.Rejected.Load(), f.SyncFull, f.SyncPartialOK, f.SyncPartialErr, fields, expired, hits, misses,
 		s.hub.Len(0), s.hub.Len(1), s.hub.Len(2), keys, items, prefixes, st.Unexpected.Load(), st.Errors.Load(),
+		st.Streams.Load(), st.StreamBytes.Load(), st.BrokenStreams.Load(), st.Streaming.Load(),
 		st.Groups.Load(), st.GroupTxns.Load(), s.sessions.QueryLimitKills.Load(), s.sessions.OutKills.Load(),
 		s.aclLog.Denied(acl.DeniedAuth), s.aclLog.Denied(acl.DeniedCommand), s.aclLog.Denied(acl.DeniedKey),
 		s.aclLog.Denied(acl.DeniedChannel))

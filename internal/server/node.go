@@ -91,6 +91,9 @@ func (n node) ResetStats() {
 	st := &n.x.Stats
 	st.Commands.Store(0)
 	st.Errors.Store(0)
+	st.Streams.Store(0)
+	st.StreamBytes.Store(0)
+	st.BrokenStreams.Store(0)
 	st.Hits.Store(0)
 	st.Misses.Store(0)
 	st.ErrorKinds.Clear()

@@ -71,7 +71,7 @@ func newNode(tb testing.TB, settings map[option.Option]string) *node {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	n.all = commands.All()
+	n.all = append(commands.All(), breaks)
 	if n.table, err = commands.NewTable(n.all); err != nil {
 		tb.Fatal(err)
 	}

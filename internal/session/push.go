@@ -44,6 +44,11 @@ func (k *Conn) flushPushing(out []byte) error {
 	k.mu.Unlock()
 	k.recycle()
 	k.wake()
+	return k.awaitRoom(nil)
+}
+
+// awaitRoom waits until the writer has not much to send, or until over is closed.
+func (k *Conn) awaitRoom(over <-chan struct{}) error {
 	for {
 		k.mu.Lock()
 		closed, full := k.mu.closed, len(k.mu.pending) > maxPending
@@ -58,6 +63,8 @@ func (k *Conn) flushPushing(out []byte) error {
 		case <-k.mu.room:
 		case <-k.ctx.Done():
 			return net.ErrClosed
+		case <-over:
+			return errOver
 		}
 	}
 }

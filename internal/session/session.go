@@ -296,7 +296,7 @@ func (k *Conn) giveOutput() {
 func (k *Conn) write(p []byte) error {
 	k.stats.OutBytes.Add(int64(len(p)))
 	if k.sock != nil {
-		return k.sock.write(k, p)
+		return k.sock.write(k, p, nil, false)
 	}
 	for len(p) > 0 {
 		if err := k.setWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
@@ -327,6 +327,31 @@ func (k *Conn) FlushReplies() error {
 	err := k.flush()
 	k.cork(true)
 	return err
+}
+
+// Stream sends a part of a reply in the middle of a command. The connection's goroutine only.
+func (k *Conn) Stream(p []byte, over <-chan struct{}) error {
+	switch {
+	case k.pushing.Load():
+		k.mu.Lock()
+		k.mu.pending = append(k.mu.pending, p...) // messages have to wait for the end of the reply
+		k.mu.Unlock()
+		k.wake()
+		return k.awaitRoom(over)
+	case k.sock != nil:
+		k.stats.OutBytes.Add(int64(len(p)))
+		return k.sock.write(k, p, over, true)
+	}
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-over:
+			k.Kill()
+		case <-done:
+		}
+	}()
+	return k.write(p)
 }
 
 // Kill closes the connection; any goroutine. A command that runs is not interrupted unless it waits. The socket

@@ -126,8 +126,9 @@ func (s *socket) tryWrite(p []byte) (int, error) {
 	return n, nil
 }
 
-// write sends all of p and waits for the peer to take it, for at most writeTimeout a part.
-func (s *socket) write(k *Conn, p []byte) error {
+// write sends all of p and waits for the peer to take it, for at most writeTimeout each time, or until over is closed.
+// within bounds the whole by writeTimeout.
+func (s *socket) write(k *Conn, p []byte, over <-chan struct{}, within bool) error {
 	var timer *time.Timer
 	for len(p) > 0 {
 		n, err := s.tryWrite(p)
@@ -147,7 +148,7 @@ func (s *socket) write(k *Conn, p []byte) error {
 		if timer == nil {
 			timer = time.NewTimer(writeTimeout)
 			defer timer.Stop()
-		} else {
+		} else if !within {
 			timer.Reset(writeTimeout)
 		}
 		select {
@@ -156,6 +157,8 @@ func (s *socket) write(k *Conn, p []byte) error {
 			return os.ErrDeadlineExceeded
 		case <-k.ctx.Done():
 			return net.ErrClosed
+		case <-over:
+			return errOver
 		}
 	}
 	s.wantWrite.Store(false)

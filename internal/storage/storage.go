@@ -240,6 +240,9 @@ func (e *Engine) Snapshot() *Snapshot { return &Snapshot{e.db.NewSnapshot()} }
 // Get is Engine.Get at the snapshot.
 func (s *Snapshot) Get(dst, key []byte) ([]byte, bool, error) { return get(s.s, dst, key) }
 
+// Point is Engine.Point at the snapshot.
+func (s *Snapshot) Point() (*Point, error) { return newPoint(s.s) }
+
 // Iter is Engine.Iter at the snapshot.
 func (s *Snapshot) Iter(lower, upper []byte) (*Iter, error) { return newIter(s.s, lower, upper) }
 

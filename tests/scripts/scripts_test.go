@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"haypile/internal/resp"
 	"haypile/internal/testcluster"
 )
 
@@ -37,6 +38,25 @@ func TestServer(t *testing.T) {
 	}
 	p := testcluster.RunServer(t)
 	runAll(t, Target{Kind: Server, Addr: p.Spec.Addr}, false)
+}
+
+// TestServerInParts runs them where every reply to a reading command leaves in parts, from a snapshot.
+func TestServerInParts(t *testing.T) {
+	if *targetAddr != "" || *rewrite {
+		t.Skip("-target or -rewrite is given")
+	}
+	p := testcluster.RunServer(t, "--reply-buffer", "1")
+	runAll(t, Target{Kind: Server, Addr: p.Spec.Addr}, false)
+	c, err := resp.Dial(t.Context(), p.Spec.Addr, resp.DialOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	info, err := c.Do(t.Context(), "INFO", "stats")
+	if err != nil || !strings.Contains(string(info.Str), "streamed_replies_broken:0\r\n") ||
+		strings.Contains(string(info.Str), "streamed_replies:0\r\n") {
+		t.Errorf("%s, %v", info.Str, err)
+	}
 }
 
 func TestProxy(t *testing.T) {

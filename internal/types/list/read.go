@@ -53,11 +53,13 @@ func (l *List) Walk(at, n uint64, f func(value []byte) (more bool)) error {
 
 func (l *List) walkRun(e extent.Entry, f func([]byte) bool) (more bool, err error) {
 	if e.N < scanLeast {
+		mem := l.tx.Scratch()
 		for o := e.Ref; o < e.End(); o++ {
 			v, err := l.get(o)
 			if err != nil || !f(v) {
 				return false, err
 			}
+			l.tx.Forget(mem)
 		}
 		return true, nil
 	}
@@ -116,11 +118,13 @@ func (l *List) WalkBack(before, n uint64, f func(value []byte) (more bool)) erro
 
 func (l *List) walkRunBack(e extent.Entry, f func([]byte) bool) (more bool, err error) {
 	if e.N < scanLeast {
+		mem := l.tx.Scratch()
 		for o := e.End(); o > e.Ref; o-- {
 			v, err := l.get(o - 1)
 			if err != nil || !f(v) {
 				return false, err
 			}
+			l.tx.Forget(mem)
 		}
 		return true, nil
 	}

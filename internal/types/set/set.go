@@ -144,12 +144,15 @@ func Diff(sets []*Set, visit func(member []byte) (more bool)) error {
 // filter visits the members of s that all other sets have, or that none has.
 func (s *Set) filter(sets []*Set, all bool, visit func(member []byte) (more bool)) error {
 	var failed error
+	tx, _, _ := s.Parts()
+	mem := tx.Scratch()
 	err := s.Scan(0, func(el keyspace.Element) bool {
 		for _, o := range sets {
 			if o == s {
 				continue
 			}
 			has, err := o.Has(el.Member)
+			tx.Forget(mem)
 			if err != nil {
 				failed = err
 				return false

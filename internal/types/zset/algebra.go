@@ -98,7 +98,10 @@ func Intersect(sources []Source, agg Aggregate, visit func(Entry) bool) error {
 		return combine(sources, true, agg, func(e Entry, in int, _ bool) bool { return in < len(sources) || visit(e) })
 	}
 	var bad error
+	tx, _, _ := least.Parts()
+	mem := tx.Scratch()
 	err := least.Scan(0, func(el keyspace.Element) bool {
+		tx.Forget(mem)
 		e := Entry{Member: el.Member}
 		for i := range sources {
 			s, value := &sources[i], el.Value
@@ -131,7 +134,10 @@ func Diff(sources []Source, _ Aggregate, visit func(Entry) bool) error {
 		return combine(sources, true, Sum, func(e Entry, in int, inFirst bool) bool { return !inFirst || in > 1 || visit(e) })
 	}
 	var bad error
+	tx, _, _ := first.Parts()
+	mem := tx.Scratch()
 	err := first.Scan(0, func(el keyspace.Element) bool {
+		tx.Forget(mem)
 		for i := range sources[1:] {
 			_, found, err := sources[1+i].Get(el.Member)
 			if err != nil || found {
