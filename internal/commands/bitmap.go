@@ -1,9 +1,12 @@
 package commands
 
 import (
+	"errors"
 	"math"
 
 	"haypile/internal/command"
+	"haypile/internal/keyevent"
+	"haypile/internal/keyspace"
 	"haypile/internal/option"
 	"haypile/internal/resp"
 	"haypile/internal/types/bitmap"
@@ -16,15 +19,15 @@ const bitOrder = "As in Redis 7.2, arguments are checked before the key is looke
 
 var bitmapCommands = []*Command{
 	bitmapFamily.command("SETBIT", "2.2.0", 4, writeGrow, oneKey(accessBoth), "SETBIT key offset value",
-		"O(N) bytes of the resulting string: the value is written anew.",
+		"O(1); of a string of up to 32 KiB all bytes, of a longer one a piece of 4 KiB, are written anew.",
 		"Changes a bit of a string, which grows up to it, and answers what it was.", setBit),
 	bitmapFamily.command("GETBIT", "2.2.0", 3, readFast, oneKey(accessGet), "GETBIT key offset",
-		"O(N) bytes of the string", "Answers a bit of a string.", getBit),
+		"O(1)", "Answers a bit of a string.", getBit),
 	bitmapFamily.command("BITCOUNT", "2.6.0", -2, command.ReadOnly, oneKey(accessGet),
-		"BITCOUNT key [start end [BYTE | BIT]]", "O(N) bytes of the string",
+		"BITCOUNT key [start end [BYTE | BIT]]", "O(N) bytes of the range",
 		"Counts the ones among the bits of a string.", bitCount).differs(bitOrder),
 	bitmapFamily.command("BITPOS", "2.8.7", -3, command.ReadOnly, oneKey(accessGet),
-		"BITPOS key bit [start [end [BYTE | BIT]]]", "O(N) bytes of the string",
+		"BITPOS key bit [start [end [BYTE | BIT]]]", "O(N) bytes of the range",
 		"Finds the first one, or the first zero, among the bits of a string.", bitPos).differs(bitOrder),
 	bitmapFamily.command("BITOP", "2.6.0", -4, writeGrow, command.KeySpec{},
 		"BITOP <AND | OR | XOR | NOT> destkey key [key ...]", "O(N) bytes of all strings",
@@ -32,12 +35,13 @@ var bitmapCommands = []*Command{
 	bitmapFamily.command("BITFIELD", "3.2.0", -2, writeGrow, oneKey(accessBoth|command.AccessVariable),
 		"BITFIELD key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] "+
 			"<SET encoding offset value | INCRBY encoding offset increment> ...]",
-		"O(N) operations, and O(M) bytes of the resulting string, which is written anew if it changes.",
+		"O(N) operations; of a string of up to 32 KiB all bytes, of a longer one the pieces of 4 KiB that change, are written "+
+			"anew.",
 		"Reads, stores and adds to integers of any width within a string.",
 		func(c *Call) error { return bitField(c, false) }).accessBy(bitFieldAccess),
 	bitmapFamily.command("BITFIELD_RO", "6.0.0", -2, readFast, oneKey(accessGet),
 		"BITFIELD_RO key [GET encoding offset [GET encoding offset ...]]",
-		"O(N) operations, and O(M) bytes of the string", "Reads integers of any width within a string.",
+		"O(N) operations", "Reads integers of any width within a string.",
 		func(c *Call) error { return bitField(c, true) }),
 }
 
@@ -79,12 +83,8 @@ func (c *Call) bitOffset(arg []byte, width uint) (int64, error) {
 	return n, nil
 }
 
-// grown is a copy of a string that has at least n bytes.
-func grown(v []byte, n int64) []byte {
-	value := make([]byte, max(int64(len(v)), n))
-	copy(value, v)
-	return value
-}
+// errDone ends a walk over a string.
+var errDone = errors.New("done")
 
 func setBit(c *Call) error {
 	offset, err := c.bitOffset(c.Args[2], 0)
@@ -99,14 +99,19 @@ func setBit(c *Call) error {
 	if err != nil {
 		return err
 	}
-	was, size := bitmap.Get(e.Meta.Value, offset), bitmap.Size(offset)
+	part, err := c.Tx.StringPart(&e, offset>>3, 1)
+	if err != nil {
+		return err
+	}
+	was := bitmap.Get(part, offset&7)
 	c.Out.Int(bit(was))
-	if was == (on == 1) && int64(len(e.Meta.Value)) >= size {
+	if was == (on == 1) && e.Meta.Length() >= bitmap.Size(offset) {
 		return nil
 	}
-	value := grown(e.Meta.Value, size)
-	bitmap.Set(value, offset, on == 1)
-	return c.putString(&e, value, e.Meta.Deadline, "setbit")
+	var changed [1]byte
+	copy(changed[:], part)
+	bitmap.Set(changed[:], offset&7, on == 1)
+	return c.changeString(&e, offset>>3, changed[:], "setbit")
 }
 
 func getBit(c *Call) error {
@@ -118,8 +123,9 @@ func getBit(c *Call) error {
 	if err != nil {
 		return err
 	}
-	c.Out.Int(bit(bitmap.Get(e.Meta.Value, offset)))
-	return nil
+	part, err := c.Tx.StringPart(&e, offset>>3, 1)
+	c.Out.Int(bit(bitmap.Get(part, offset&7)))
+	return err
 }
 
 // bitRange is a range of bits as a client gave it.
@@ -164,9 +170,6 @@ func (r bitRange) within(n int64) (from, end int64) {
 	if r.bits {
 		n, unit = n*8, 1
 	}
-	if r.start < 0 && r.end < 0 && r.start > r.end {
-		return 0, 0
-	}
 	from, end = r.start, r.end
 	if from < 0 {
 		from = max(0, n+from)
@@ -190,9 +193,29 @@ func bitCount(c *Call) error {
 	if err != nil {
 		return err
 	}
-	from, end := r.within(int64(len(e.Meta.Value)))
-	c.Out.Int(bitmap.Count(e.Meta.Value, from, end))
-	return nil
+	from, end := r.within(e.Meta.Length())
+	// BITPOS does not ask that: a range that ends before it begins, both before the string, is its first byte or bit.
+	if r.start < 0 && r.end < 0 && r.start > r.end {
+		from, end = 0, 0
+	}
+	ones := int64(0)
+	err = c.eachBits(&e, from, end, func(v []byte, _, from, end int64) error {
+		ones += bitmap.Count(v, from, end)
+		return nil
+	})
+	c.Out.Int(ones)
+	return err
+}
+
+// eachBits walks over the bits [from, end) of a string: f gets its parts one after the other, the place of each part's
+// first bit, and which bits of the part are meant.
+func (c *Call) eachBits(e *keyspace.Entry, from, end int64, f func(v []byte, at, from, end int64) error) error {
+	at := from &^ 7
+	return c.Tx.EachPart(e, from>>3, (end+7)>>3, func(part []byte) error {
+		here := at
+		at += int64(len(part)) * 8
+		return f(part, here, max(from-here, 0), min(end, at)-here)
+	})
 }
 
 func bitPos(c *Call) error {
@@ -215,8 +238,18 @@ func bitPos(c *Call) error {
 		c.Out.Int(-want) // a missing string is zeros without end
 		return nil
 	}
-	from, end := r.within(int64(len(e.Meta.Value)))
-	pos := bitmap.Find(e.Meta.Value, want == 1, from, end)
+	from, end := r.within(e.Meta.Length())
+	pos := int64(-1)
+	err = c.eachBits(&e, from, end, func(v []byte, at, from, end int64) error {
+		if found := bitmap.Find(v, want == 1, from, end); found >= 0 {
+			pos = at + found
+			return errDone
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errDone) {
+		return err
+	}
 	if pos < 0 && want == 0 && r.toEnd && from < end {
 		pos = end // the first of the zeros behind the string
 	}
@@ -240,35 +273,65 @@ func bitOp(c *Call) error {
 	if not && len(c.Args) != 4 {
 		return Error(resp.ErrBitOpNot)
 	}
-	// One source after the other is combined into the result, so that no more than two are looked at at once.
-	var result []byte
+	sources, length := make([]keyspace.Entry, len(c.Args)-3), int64(0)
 	for i, key := range c.Args[3:] {
-		e, err := c.lookupString(key)
-		if err != nil {
+		var err error
+		if sources[i], err = c.lookupString(key); err != nil {
 			return err
 		}
-		c.notifyMiss(&e)
-		if i == 0 {
-			result = grown(e.Meta.Value, 0)
-		} else {
-			result = bitmap.Combine(op, result, e.Meta.Value)
-		}
-	}
-	if not {
-		bitmap.Not(result)
+		c.notifyMiss(&sources[i])
+		length = max(length, sources[i].Meta.Length())
 	}
 	e, err := c.Tx.Lookup(c.Args[2])
 	if err != nil {
 		return err
 	}
-	c.Out.Int(int64(len(result)))
-	if len(result) > 0 {
-		return c.putString(&e, result, 0, "set")
+	c.Out.Int(length)
+	if length > 0 {
+		return c.combine(op, not, sources, &e, length)
 	}
 	if !e.Found {
 		return nil
 	}
 	return c.remove(&e)
+}
+
+// bitOpStep is how many bytes of each source BITOP looks at at once.
+const bitOpStep = 64 << 10
+
+// combine stores the combination of strings, the longest of which has length bytes, at a key that may be among theirs.
+func (c *Call) combine(op bitmap.Operation, not bool, sources []keyspace.Entry, e *keyspace.Entry, length int64) error {
+	if c.Tx.InMemory() && length > bitOpStep {
+		return keyspace.ErrCold
+	}
+	w := c.Tx.NewString(e, length)
+	result, part := make([]byte, min(length, bitOpStep)), make([]byte, min(length, bitOpStep))
+	for at := int64(0); at < length; at += bitOpStep {
+		n := min(bitOpStep, length-at)
+		for i := range sources {
+			into := part[:n]
+			if i == 0 {
+				into = result[:n]
+			}
+			if err := c.Tx.ReadString(&sources[i], at, into); err != nil {
+				return err
+			}
+			if i > 0 {
+				bitmap.Combine(op, result[:n], into)
+			}
+		}
+		if not {
+			bitmap.Not(result[:n])
+		}
+		if err := w.Append(result[:n]); err != nil {
+			return err
+		}
+	}
+	if err := w.Save(0); err != nil {
+		return err
+	}
+	c.notify(keyevent.String, "set", e.User)
+	return nil
 }
 
 // fieldOp is one operation of BITFIELD.
@@ -355,24 +418,35 @@ func bitField(c *Call, readOnly bool) error {
 	if size == 0 && !readOnly {
 		c.notifyMiss(&e)
 	}
-	// The string is copied once something is written, and grows up to the last bit that may be.
-	value, changed := e.Meta.Value, false
-	if size > 0 {
-		value, changed = grown(value, size), int64(len(value)) < size
+	// The string grows up to the last bit that may be written, whatever comes of the operations.
+	changed := size > e.Meta.Length()
+	if err := c.Tx.GrowString(&e, size); err != nil {
+		return err
 	}
 	c.Out.Array(len(ops))
 	for _, op := range ops {
-		changed = c.fieldOp(op, value) || changed
+		wrote, err := c.fieldOp(op, &e)
+		if err != nil {
+			return err
+		}
+		changed = changed || wrote
 	}
-	if !changed {
-		return nil
+	if changed {
+		c.notify(keyevent.String, "setbit", e.User)
 	}
-	return c.putString(&e, value, e.Meta.Deadline, "setbit")
+	return nil
 }
 
 // fieldOp executes one operation of BITFIELD on a string, replies, and reports whether the string has changed.
-func (c *Call) fieldOp(op fieldOp, value []byte) (changed bool) {
-	old := op.field.Read(value, op.offset)
+func (c *Call) fieldOp(op fieldOp, e *keyspace.Entry) (changed bool, err error) {
+	at, shift := op.offset>>3, op.offset&7
+	var part [9]byte // 64 bits that do not begin with a byte lie in nine of them
+	v, err := c.Tx.StringPart(e, at, int64(len(part)))
+	if err != nil {
+		return false, err
+	}
+	copy(part[:], v)
+	old := op.field.Read(part[:], shift)
 	stored, reply, ok := old, old, true
 	switch op.kind {
 	case fieldSet:
@@ -383,12 +457,12 @@ func (c *Call) fieldOp(op fieldOp, value []byte) (changed bool) {
 	}
 	if !ok {
 		c.Out.Null()
-		return false
+		return false, nil
 	}
 	c.Out.Int(reply)
 	if stored == old {
-		return false
+		return false, nil
 	}
-	op.field.Write(value, op.offset, stored)
-	return true
+	op.field.Write(part[:], shift, stored)
+	return true, c.Tx.WriteString(e, at, part[:bitmap.Size(shift+int64(op.field.Bits)-1)])
 }

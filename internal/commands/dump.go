@@ -2,6 +2,7 @@ package commands
 
 import (
 	"errors"
+	"slices"
 
 	"haypile/internal/encoding"
 	"haypile/internal/keyevent"
@@ -26,7 +27,14 @@ func dump(c *Call) error {
 	var payload []byte
 	switch e.Meta.Type {
 	case encoding.String:
-		payload = rdb.AppendString([]byte{rdb.TypeString}, e.Meta.Value)
+		payload = rdb.AppendLength([]byte{rdb.TypeString}, uint64(e.Meta.Length()))
+		payload = slices.Grow(payload, int(e.Meta.Length())+rdb.SealLen)
+		if err := c.Tx.EachPart(&e, 0, e.Meta.Length(), func(part []byte) error {
+			payload = append(payload, part...)
+			return nil
+		}); err != nil {
+			return err
+		}
 	case encoding.Hash:
 		if payload, err = c.dumpHash(e); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"haypile/internal/command"
+	"haypile/internal/keyevent"
 	"haypile/internal/keyspace"
 	"haypile/internal/option"
 	"haypile/internal/resp"
@@ -18,7 +19,7 @@ const sketchLog = "An addition that makes the value dense because of hll-sparse-
 
 var hllCommands = []*Command{
 	hllFamily.command("PFADD", "2.8.9", -2, writeGrowFast, oneKey(command.AccessRW|command.AccessInsert),
-		"PFADD key [element [element ...]]", "O(1) for each element; the value, at most 12 KiB, is written anew.",
+		"PFADD key [element [element ...]]", "O(1) for each element; the value, at most 12 KiB, is written anew by a transaction that changes it.",
 		"Adds elements to a HyperLogLog, and tells whether its estimate may have changed.", pfAdd).differs(sketchLog),
 	hllFamily.command("PFCOUNT", "2.8.9", -2, command.ReadOnly|command.MayReplicate,
 		allKeys(command.AccessRW|command.AccessRead), "PFCOUNT key [key ...]",
@@ -48,9 +49,19 @@ func (c *Call) openSketch(key []byte) (e keyspace.Entry, s hll.Sketch, found boo
 	if e, err = c.lookupString(key); err != nil || !e.Found {
 		return e, s, false, err
 	}
-	s, err = hll.Open(e.Meta.Value)
+	v, whole := e.Meta.Whole()
+	if !whole {
+		// No sketch is that long; but what is wrong about it depends on its beginning.
+		if v, err = c.Tx.StringPart(&e, 0, sketchPrefix); err != nil {
+			return e, s, false, err
+		}
+	}
+	s, err = hll.Open(v)
 	return e, s, true, sketchError(err)
 }
+
+// sketchPrefix is more than the registers of any sketch take.
+const sketchPrefix = 64 << 10
 
 func sketchError(err error) error {
 	switch {
@@ -85,6 +96,9 @@ func pfAdd(c *Call) error {
 	if err != nil {
 		return err
 	}
+	if found && s.Dense() {
+		return c.addDense(&e, s)
+	}
 	changed, limit := !found, c.sparseLimit()
 	if !found {
 		s = hll.New()
@@ -101,6 +115,37 @@ func pfAdd(c *Call) error {
 		return nil
 	}
 	return c.putSketch(&e, &s)
+}
+
+// addDense is PFADD for a dense sketch: it changes bytes of the value in place.
+func (c *Call) addDense(e *keyspace.Entry, s hll.Sketch) error {
+	changed := false
+	for _, element := range c.Args[2:] {
+		at, part, raised := s.AddDense(element)
+		if !raised {
+			continue
+		}
+		if !changed {
+			flag, b := s.Stale()
+			if err := c.Tx.WriteString(e, flag, b); err != nil {
+				return err
+			}
+		}
+		changed = true
+		if err := c.Tx.WriteString(e, at, part); err != nil {
+			return err
+		}
+		v, _ := e.Meta.Whole()
+		var err error
+		if s, err = hll.Open(v); err != nil {
+			return sketchError(err)
+		}
+	}
+	c.Out.Int(bit(changed))
+	if changed {
+		c.notify(keyevent.String, "pfadd", e.User)
+	}
+	return nil
 }
 
 func pfCount(c *Call) error {
@@ -151,8 +196,7 @@ func pfCountOne(c *Call) error {
 	if ok || !c.Tx.Writable() {
 		return nil
 	}
-	s.Cache(n)
-	return c.Tx.PutString(&e, s.Bytes(), e.Meta.Deadline)
+	return c.Tx.WriteString(&e, hll.CacheAt, hll.Cache(n))
 }
 
 func pfMerge(c *Call) error {

@@ -85,12 +85,12 @@ func objectEncoding(c *Call, e *keyspace.Entry) error {
 func encodingName(tx *keyspace.Txn, cfg *option.Config, e *keyspace.Entry) (string, error) {
 	switch e.Meta.Type {
 	case encoding.String:
-		v := e.Meta.Value
+		v, whole := e.Meta.Whole()
 		_, isInt := resp.ParseInt(v)
 		switch {
-		case isInt:
+		case whole && isInt:
 			return "int", nil
-		case len(v) <= maxEmbedded:
+		case e.Meta.Length() <= maxEmbedded:
 			return "embstr", nil
 		}
 		return "raw", nil

@@ -115,6 +115,13 @@ func (r *nameRange) Pop() any {
 	return last
 }
 
+// takes reports whether a name belongs into the page as it is; otherwise add needs no value.
+func (r *nameRange) takes(name []byte) bool {
+	return (len(r.start) == 0 || r.compare(name, r.start) >= 0) && (len(r.end) == 0 || r.compare(name, r.end) <= 0) &&
+		(!r.more || r.compare(name, r.next) <= 0) &&
+		(len(r.page) < r.limit || r.compare(name, r.page[0].name) <= 0)
+}
+
 // add offers a name, which is copied, with its value.
 func (r *nameRange) add(name, value []byte) {
 	if len(r.start) > 0 && r.compare(name, r.start) < 0 || len(r.end) > 0 && r.compare(name, r.end) > 0 ||
@@ -212,16 +219,26 @@ func (c *Call) scanNames(typ encoding.Type, values bool, r *nameRange, i int, bo
 		return err
 	}
 	r.limit = o.count
-	err = c.Tx.ScanKeys(c.Tx.DB(), slot.Slot(0), 0, func(k *keyspace.FoundKey) bool {
-		if k.Meta.Type == typ {
+	if values {
+		err = c.Tx.ScanStrings(c.Tx.DB(), func(k *keyspace.FoundKey, read func() ([]byte, error)) error {
 			var value []byte
-			if values {
-				value = k.Meta.Value
+			if r.takes(k.User) {
+				var err error
+				if value, err = read(); err != nil {
+					return err
+				}
 			}
 			r.add(k.User, value)
-		}
-		return true
-	})
+			return nil
+		})
+	} else {
+		err = c.Tx.ScanKeys(c.Tx.DB(), slot.Slot(0), 0, func(k *keyspace.FoundKey) bool {
+			if k.Meta.Type == typ {
+				r.add(k.User, nil)
+			}
+			return true
+		})
+	}
 	if err != nil {
 		return err
 	}

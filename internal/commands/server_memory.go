@@ -101,7 +101,11 @@ func rowBytes(t *keyspace.Txn, e *keyspace.Entry, samples int) (int64, error) {
 	if due := m.Due(); due != 0 {
 		n += int64(len(encoding.AppendExpiry(nil, 0, due, e.Slot(), hash, e.User)))
 	}
-	if m.Type == encoding.String || m.Count == 0 {
+	if m.Type == encoding.String {
+		pieces, err := t.StringRows(e, samples)
+		return n + pieces, err
+	}
+	if m.Count == 0 {
 		return n, nil
 	}
 	if m.Type == encoding.Stream {

@@ -115,7 +115,11 @@ func (p *pattern) lookup(tx *keyspace.Txn, element []byte) (value []byte, found 
 	case err != nil || !e.Found:
 		return nil, false, err
 	case p.field == nil:
-		return e.Meta.Value, e.Meta.Type == encoding.String, nil
+		if e.Meta.Type != encoding.String {
+			return nil, false, nil
+		}
+		value, err = tx.String(&e)
+		return value, err == nil, err
 	case e.Meta.Type != encoding.Hash:
 		return nil, false, nil
 	}

@@ -3,6 +3,8 @@ package commands
 import (
 	"haypile/internal/command"
 	"haypile/internal/encoding"
+	"haypile/internal/keyevent"
+	"haypile/internal/keyspace"
 	"haypile/internal/resp"
 )
 
@@ -10,7 +12,7 @@ var stringFamily = family{group: "string", category: "string"}
 
 var stringCommands = []*Command{
 	stringFamily.command("GET", "1.0.0", 2, readFast, oneKey(accessGet), "GET key",
-		"O(1)", "Answers the string stored at a key.", get),
+		"O(1); O(N) bytes of a string of more than 32 KiB, which is read in pieces", "Answers the string stored at a key.", get),
 	stringFamily.command("SET", "1.0.0", -3, writeGrow, oneKey(accessBoth|command.AccessVariable),
 		"SET key value [NX | XX | IFEQ value | IFNE value | IFDEQ digest | IFDNE digest] [GET] "+
 			"[EX seconds | PX milliseconds | EXAT unix-time-seconds | "+
@@ -57,16 +59,18 @@ var stringCommands = []*Command{
 	stringFamily.command("DIGEST", "8.4.0", 2, readFast, oneKey(accessGet), "DIGEST key", "O(N) bytes of the string",
 		"Answers the XXH3 digest of a string, in 16 hexadecimal digits.", digestOf),
 	stringFamily.command("APPEND", "2.0.0", 3, writeGrowFast, oneKey(command.AccessRW|command.AccessInsert),
-		"APPEND key value", "O(N) bytes of the resulting string: the value is written anew.",
+		"APPEND key value",
+		"O(N) bytes added; of a string of up to 32 KiB all bytes, of a longer one a piece of 4 KiB, are written anew with them.",
 		"Adds bytes to the end of a string, which begins empty if the key is missing.", appendTo),
 	stringFamily.command("STRLEN", "2.2.0", 2, readFast, oneKey(command.AccessRO), "STRLEN key",
 		"O(1)", "Answers the number of bytes of a string.", strLen),
 	stringFamily.command("GETRANGE", "2.4.0", 4, command.ReadOnly, oneKey(accessGet), "GETRANGE key start end",
-		"O(N) bytes of the string", "Answers a part of a string.", getRange),
+		"O(N) bytes of the part", "Answers a part of a string.", getRange),
 	stringFamily.command("SUBSTR", "1.0.0", 4, command.ReadOnly, oneKey(accessGet), "SUBSTR key start end",
-		"O(N) bytes of the string", "Answers a part of a string: the old name of GETRANGE.", getRange),
+		"O(N) bytes of the part", "Answers a part of a string: the old name of GETRANGE.", getRange),
 	stringFamily.command("SETRANGE", "2.2.0", 4, writeGrow, oneKey(accessChange), "SETRANGE key offset value",
-		"O(N) bytes of the resulting string: the value is written anew.",
+		"O(N) bytes written; of a string of up to 32 KiB all bytes, of a longer one the pieces of 4 KiB that change, are "+
+			"written anew.",
 		"Overwrites a part of a string, padding it with zero bytes up to the offset.", setRange),
 	stringFamily.command("INCR", "1.0.0", 2, writeGrowFast, oneKey(accessBoth), "INCR key",
 		"O(1)", "Adds one to the integer stored at a key.", func(c *Call) error { return add(c, 1) }),
@@ -93,8 +97,7 @@ func get(c *Call) error {
 	if err != nil {
 		return err
 	}
-	c.writeString(e.Found, e.Meta.Value)
-	return nil
+	return c.writeStored(&e)
 }
 
 // writeString replies with a string, or null.
@@ -106,6 +109,38 @@ func (c *Call) writeString(found bool, value []byte) {
 	}
 }
 
+// writeStored replies with the string at a key, or null.
+func (c *Call) writeStored(e *keyspace.Entry) error {
+	if !e.Found {
+		c.Out.Null()
+		return nil
+	}
+	return c.writePart(e, 0, e.Meta.Length())
+}
+
+// writePart replies with the bytes [from, to) of a string.
+func (c *Call) writePart(e *keyspace.Entry, from, to int64) error {
+	if v, whole := e.Meta.Whole(); whole {
+		c.Out.Bulk(v[from:to])
+		return nil
+	}
+	c.Out.BulkHead(to - from)
+	defer c.Out.BulkEnd()
+	return c.Tx.EachPart(e, from, to, func(part []byte) error {
+		c.Out.Raw(part)
+		return nil
+	})
+}
+
+// changeString overwrites the string at a key from a place on, and tells of it.
+func (c *Call) changeString(e *keyspace.Entry, at int64, part []byte, event string) error {
+	if err := c.Tx.WriteString(e, at, part); err != nil {
+		return err
+	}
+	c.notify(keyevent.String, event, e.User)
+	return nil
+}
+
 func mGet(c *Call) error {
 	c.Out.Array(len(c.Args) - 1)
 	mem := c.Tx.Scratch()
@@ -114,7 +149,11 @@ func mGet(c *Call) error {
 		if err != nil {
 			return err
 		}
-		c.writeString(e.Type() == encoding.String, e.Meta.Value)
+		if e.Type() != encoding.String {
+			c.Out.Null()
+		} else if err := c.writeStored(&e); err != nil {
+			return err
+		}
 		c.Tx.Forget(mem)
 	}
 	return nil
@@ -125,7 +164,7 @@ func strLen(c *Call) error {
 	if err != nil {
 		return err
 	}
-	c.Out.Int(int64(len(e.Meta.Value)))
+	c.Out.Int(e.Meta.Length())
 	return nil
 }
 
@@ -146,15 +185,15 @@ func getRange(c *Call) error {
 		c.Out.BulkString("")
 		return nil
 	}
-	c.Out.Bulk(span(e.Meta.Value, start, end))
-	return nil
+	from, to := span(e.Meta.Length(), start, end)
+	return c.writePart(&e, from, to)
 }
 
-// span is the part of v from start to end, both inclusive; negative positions count from the end.
-func span(v []byte, start, end int64) []byte {
-	n := int64(len(v))
+// span is the part [from, to) of a string of n bytes that start and end, both inclusive, stand for; negative positions
+// count from the end.
+func span(n, start, end int64) (from, to int64) {
 	if start < 0 && end < 0 && start > end {
-		return nil
+		return 0, 0
 	}
 	if start < 0 {
 		start = max(0, n+start)
@@ -164,9 +203,9 @@ func span(v []byte, start, end int64) []byte {
 	}
 	end = min(end, n-1)
 	if start > end {
-		return nil
+		return 0, 0
 	}
-	return v[start : end+1]
+	return start, end + 1
 }
 
 func appendTo(c *Call) error {
@@ -174,17 +213,15 @@ func appendTo(c *Call) error {
 	if err != nil {
 		return err
 	}
-	old, more := e.Meta.Value, c.Args[2]
 	if e.Found {
-		if err := c.checkLength(int64(len(old)), int64(len(more))); err != nil {
+		if err := c.checkLength(e.Meta.Length(), int64(len(c.Args[2]))); err != nil {
 			return err
 		}
 	}
-	value := append(append(make([]byte, 0, len(old)+len(more)), old...), more...)
-	if err := c.putString(&e, value, e.Meta.Deadline, "append"); err != nil {
+	if err := c.changeString(&e, e.Meta.Length(), c.Args[2], "append"); err != nil {
 		return err
 	}
-	c.Out.Int(int64(len(value)))
+	c.Out.Int(e.Meta.Length())
 	return nil
 }
 
@@ -200,20 +237,17 @@ func setRange(c *Call) error {
 	if err != nil {
 		return err
 	}
-	old, part := e.Meta.Value, c.Args[3]
+	part := c.Args[3]
 	if len(part) == 0 {
-		c.Out.Int(int64(len(old)))
+		c.Out.Int(e.Meta.Length())
 		return nil
 	}
 	if err := c.checkLength(offset, int64(len(part))); err != nil {
 		return err
 	}
-	value := make([]byte, max(int64(len(old)), offset+int64(len(part))))
-	copy(value, old)
-	copy(value[offset:], part)
-	if err := c.putString(&e, value, e.Meta.Deadline, "setrange"); err != nil {
+	if err := c.changeString(&e, offset, part, "setrange"); err != nil {
 		return err
 	}
-	c.Out.Int(int64(len(value)))
+	c.Out.Int(e.Meta.Length())
 	return nil
 }

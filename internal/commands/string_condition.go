@@ -2,6 +2,7 @@ package commands
 
 import (
 	"bytes"
+	"errors"
 	"math"
 
 	"haypile/internal/command"
@@ -46,7 +47,7 @@ func (c *Call) conditionAt(i int) conditionKind { return conditionOf(c.Args[i]) 
 
 // holds reports whether the key's value meets the condition. As in Redis, of a digest no more than the length is
 // checked, and only if there is a string to compare it with.
-func (v valueCondition) holds(e *keyspace.Entry) (bool, error) {
+func (v valueCondition) holds(c *Call, e *keyspace.Entry) (bool, error) {
 	switch {
 	case v.kind == anyValue:
 		return true, nil
@@ -55,11 +56,43 @@ func (v valueCondition) holds(e *keyspace.Entry) (bool, error) {
 	case e.Meta.Type != encoding.String:
 		return false, Error(resp.ErrWrongType)
 	case v.kind == equal || v.kind == different:
-		return bytes.Equal(e.Meta.Value, v.operand) == (v.kind == equal), nil
+		same, err := c.stringIs(e, v.operand)
+		return same == (v.kind == equal), err
 	case len(v.operand) != str.DigestLen:
 		return false, Error(resp.ErrDigestLength)
 	}
-	return bytes.EqualFold(str.Digest(e.Meta.Value), v.operand) == (v.kind == digestEqual), nil
+	digest, err := c.stringDigest(e)
+	return bytes.EqualFold(digest, v.operand) == (v.kind == digestEqual), err
+}
+
+// errDifferent ends a comparison.
+var errDifferent = errors.New("different")
+
+// stringIs reports whether a string is v.
+func (c *Call) stringIs(e *keyspace.Entry, v []byte) (bool, error) {
+	if e.Meta.Length() != int64(len(v)) {
+		return false, nil
+	}
+	err := c.Tx.EachPart(e, 0, int64(len(v)), func(part []byte) error {
+		if !bytes.Equal(part, v[:len(part)]) {
+			return errDifferent
+		}
+		v = v[len(part):]
+		return nil
+	})
+	if errors.Is(err, errDifferent) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (c *Call) stringDigest(e *keyspace.Entry) ([]byte, error) {
+	d := str.NewDigester()
+	err := c.Tx.EachPart(e, 0, e.Meta.Length(), func(part []byte) error {
+		d.Add(part)
+		return nil
+	})
+	return d.Digest(), err
 }
 
 // delExAccess: DELEX without a condition is DEL; with one it reads.
@@ -90,7 +123,7 @@ func delEx(c *Call) error {
 		case cond.kind == anyValue:
 			return Error(resp.ErrDelExCondition)
 		}
-		if remove, err = cond.holds(&e); err != nil {
+		if remove, err = cond.holds(c, &e); err != nil {
 			return err
 		}
 	}
@@ -110,8 +143,9 @@ func digestOf(c *Call) error {
 		c.Out.Null()
 		return nil
 	}
-	c.Out.Bulk(str.Digest(e.Meta.Value))
-	return nil
+	digest, err := c.stringDigest(&e)
+	c.Out.Bulk(digest)
+	return err
 }
 
 func mSetEx(c *Call) error {

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"haypile/internal/encoding"
+	"haypile/internal/keyspace"
 	"haypile/internal/option"
 	"haypile/internal/resp"
 	"haypile/internal/types/str"
@@ -46,27 +47,34 @@ func (c *Call) parseLCS() (o lcsOptions, err error) {
 }
 
 func longestCommon(c *Call) error {
-	var s [2][]byte
-	for i := range s {
-		e, err := c.Tx.Lookup(c.Args[1+i])
-		if err != nil {
+	var keys [2]keyspace.Entry
+	for i := range keys {
+		var err error
+		if keys[i], err = c.Tx.Lookup(c.Args[1+i]); err != nil {
 			return err
 		}
-		if e.Found && e.Meta.Type != encoding.String {
+		if e := &keys[i]; e.Found && e.Meta.Type != encoding.String {
 			return Error(resp.ErrLCSWrongType)
 		}
-		s[i] = e.Meta.Value
 	}
 	o, err := c.parseLCS()
 	if err != nil {
 		return err
 	}
-	a, b := s[0], s[1]
-	if max(len(a), len(b)) >= math.MaxUint32-1 {
+	aLen, bLen := keys[0].Meta.Length(), keys[1].Meta.Length()
+	if max(aLen, bLen) >= math.MaxUint32-1 {
 		return errLCSTooLong
 	}
-	if limit := c.Node.Config().Bytes(option.ProtoMaxBulkLen); str.LCSBytes(len(a), len(b)) > limit {
+	if limit := c.Node.Config().Bytes(option.ProtoMaxBulkLen); str.LCSBytes(aLen, bLen) > limit {
 		return errLCSMemory
+	}
+	a, err := c.Tx.String(&keys[0])
+	if err != nil {
+		return err
+	}
+	b, err := c.Tx.String(&keys[1])
+	if err != nil {
+		return err
 	}
 	l := str.NewLCS(a, b)
 	switch {

@@ -34,8 +34,10 @@ func add(c *Call, by int64) error {
 	}
 	var n int64
 	if e.Found {
+		// A string in pieces is none.
+		v, whole := e.Meta.Whole()
 		var ok bool
-		if n, ok = resp.ParseInt(e.Meta.Value); !ok {
+		if n, ok = resp.ParseInt(v); !ok || !whole {
 			return Error(resp.ErrNotInteger)
 		}
 	}
@@ -54,7 +56,7 @@ func incrByFloat(c *Call) error {
 	}
 	old := []byte("0")
 	if e.Found {
-		old = e.Meta.Value
+		old, _ = e.Meta.Whole() // a string in pieces is no number, as nil is none
 	}
 	n, ok := str.ParseFloat(old)
 	by, okBy := str.ParseFloat(c.Args[2])

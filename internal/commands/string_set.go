@@ -98,10 +98,12 @@ func setString(c *Call) error {
 		if e.Found && e.Meta.Type != encoding.String {
 			return Error(resp.ErrWrongType)
 		}
-		c.writeString(e.Found, e.Meta.Value)
+		if err := c.writeStored(&e); err != nil {
+			return err
+		}
 		c.notifyMiss(&e)
 	}
-	stored, err := o.wants(&e)
+	stored, err := o.wants(c, &e)
 	if err != nil {
 		return err
 	}
@@ -133,11 +135,11 @@ func (c *Call) store(e *keyspace.Entry, value []byte, deadline int64, o *setOpti
 }
 
 // wants reports whether the conditions of SET hold.
-func (o *setOptions) wants(e *keyspace.Entry) (bool, error) {
+func (o *setOptions) wants(c *Call, e *keyspace.Entry) (bool, error) {
 	if o.nx && e.Found || o.xx && !e.Found {
 		return false, nil
 	}
-	return o.cond.holds(e)
+	return o.cond.holds(c, e)
 }
 
 // putUntil stores a string for a SET, and tells of the deadline if the command set one.
@@ -184,7 +186,9 @@ func getSet(c *Call) error {
 	if err != nil {
 		return err
 	}
-	c.writeString(e.Found, e.Meta.Value)
+	if err := c.writeStored(&e); err != nil {
+		return err
+	}
 	c.notifyMiss(&e)
 	c.effect(wordSet, c.Args[1], c.Args[2])
 	return c.putString(&e, c.Args[2], 0, "set")
@@ -195,7 +199,9 @@ func getDel(c *Call) error {
 	if err != nil {
 		return err
 	}
-	c.writeString(e.Found, e.Meta.Value)
+	if err := c.writeStored(&e); err != nil {
+		return err
+	}
 	if !e.Found {
 		c.notifyMiss(&e)
 		return nil
@@ -231,7 +237,9 @@ func getEx(c *Call) error {
 			return err
 		}
 	}
-	c.Out.Bulk(e.Meta.Value)
+	if err := c.writeStored(&e); err != nil {
+		return err
+	}
 	switch {
 	case deadline != 0 && c.past(deadline):
 		return c.remove(&e)

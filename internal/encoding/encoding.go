@@ -17,7 +17,8 @@
 // never used twice. Keys and members stand behind a 48-bit hash of themselves: slot and hash make the
 // cursor of SCAN, which therefore needs no state on the server. No member has the hash 0: behind it stand a
 // collection's ordered rows, whose sort keys and values belong to the type (a sorted set's scores, a list's
-// elements, a stream's entries, the deadlines of a hash's fields). So a collection is one range, whatever its type.
+// elements, a stream's entries, the deadlines of a hash's fields, a large string's pieces). So a collection is one
+// range, whatever its type.
 package encoding
 
 import (
@@ -154,6 +155,20 @@ func ParseElement(row []byte) (hash uint64, member []byte, ok bool) {
 // AppendOrdered appends the row of a collection with a sort key.
 func AppendOrdered(dst []byte, s Space, birth slot.Slot, id Collection, sortKey []byte) []byte {
 	return append(AppendElementFrom(dst, s, birth, id, 0), sortKey...)
+}
+
+// AppendPiece appends the row of a piece of a string: the bytes from n times the size of a piece on. What it has less
+// than that is zero, and so is a piece that has no row.
+func AppendPiece(dst []byte, s Space, birth slot.Slot, id Collection, n uint32) []byte {
+	return binary.BigEndian.AppendUint32(AppendElementFrom(dst, s, birth, id, 0), n)
+}
+
+// ParsePiece decodes the sort key of a piece.
+func ParsePiece(sortKey []byte) (n uint32, ok bool) {
+	if len(sortKey) != 4 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint32(sortKey), true
 }
 
 // SortKey is the sort key of an ordered row.

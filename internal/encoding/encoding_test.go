@@ -43,8 +43,8 @@ func TestGoldenRows(t *testing.T) {
 			"b301e2de4e32" + hex.EncodeToString(user)},
 		{"garbage", AppendGarbage(nil, 1, 3, 4), "030000000100030000000000000004"},
 		{"retired", AppendSpace(nil, TableRetired, 9), "0400000009"},
-		{"string", AppendMeta(nil, &Meta{Type: String, Value: []byte("abc")}), "0001616263"},
-		{"string with deadline", AppendMeta(nil, &Meta{Type: String, Value: []byte("a"),
+		{"string", AppendMeta(nil, &Meta{Type: String, value: []byte("abc")}), "0001616263"},
+		{"string with deadline", AppendMeta(nil, &Meta{Type: String, value: []byte("a"),
 			Deadline: 1700000000000}), "01010000018bcfe5680061"},
 		{"hash", AppendMeta(nil, &Meta{Type: Hash, Birth: 3, ID: 4, Count: 300}), "0005" + "0003" +
 			"0000000000000004" + "ac02"},
@@ -56,6 +56,11 @@ func TestGoldenRows(t *testing.T) {
 			"ac02" + "c801" + "0000018bcfe56800"},
 		{"deadline of a field", AppendOrdered(nil, 2, 3, 4, AppendTimedKey(nil, 1700000000000, []byte("f"))),
 			"010000000200036d0000000000000004" + "000000000000" + "0000018bcfe56800" + "66"},
+		{"string in pieces", AppendMeta(nil, new(PiecedString(3, 4, 14, 300))), "0201" + "0003" + "0000000000000004" +
+			"ac02" + "0e"},
+		{"string in pieces with deadline", AppendMeta(nil, &Meta{Type: String, Deadline: 1700000000000, Birth: 3, ID: 4,
+			Count: 1, Extra: []byte{13}}), "0301" + "0000018bcfe56800" + "0003" + "0000000000000004" + "01" + "0d"},
+		{"piece", AppendPiece(nil, 2, 3, 4, 258), "010000000200036d0000000000000004" + "000000000000" + "00000102"},
 		{"state value", AppendState(nil, &State{Offset: 258, DB: 3, NextCollection: 200, NextSpace: 5,
 			Databases: []SpaceCount{{Space: 1, Keys: 2, Expires: 1}, {Space: 4}}}), "01" + "0000000000000102" + "03" +
 			"c801" + "05" + "02" + "010201" + "040000"},
@@ -97,7 +102,8 @@ func TestRowsReadBack(t *testing.T) {
 		t.Error("a key is no element")
 	}
 	for _, m := range []Meta{
-		{Type: String, Value: []byte{}}, {Type: String, Value: []byte("x"), Deadline: math.MaxInt64},
+		WholeString([]byte{}, 0), WholeString([]byte("x"), math.MaxInt64),
+		PiecedString(1, 2, 14, 1<<40), PiecedString(16383, math.MaxUint64, 6, 0),
 		{Type: List, Birth: 1, ID: 2, Count: 3, Extra: []byte("x")},
 		{Type: Hash, Birth: 16383, ID: math.MaxUint64, Count: math.MaxUint64, Deadline: 1}, {Type: Stream},
 	} {
@@ -135,7 +141,7 @@ func TestDue(t *testing.T) {
 	}{
 		{Meta{Type: Hash}, 0}, {Meta{Type: Hash, Deadline: 5}, 5}, {Meta{Type: Hash, Extra: timed(7)}, 7},
 		{Meta{Type: Hash, Deadline: 5, Extra: timed(7)}, 5}, {Meta{Type: Hash, Deadline: 9, Extra: timed(7)}, 7},
-		{Meta{Type: ZSet, Deadline: 9, Extra: timed(7)}, 9}, {Meta{Type: String, Value: []byte("x")}, 0},
+		{Meta{Type: ZSet, Deadline: 9, Extra: timed(7)}, 9}, {WholeString([]byte("x"), 0), 0},
 	} {
 		if got := c.meta.Due(); got != c.want {
 			t.Errorf("%+v: due at %d, want %d", c.meta, got, c.want)
@@ -144,6 +150,22 @@ func TestDue(t *testing.T) {
 	for _, bad := range [][]byte{{1}, {0, 0, 0, 0, 0, 0, 0, 0, 1}, {1, 0, 0, 0, 0, 0, 0, 0, 1, 0}, {0x80}} {
 		if _, err := (&Meta{Type: Hash, Extra: bad}).Timed(); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%x: %v", bad, err)
+		}
+		for what, bad := range map[string]Meta{
+			"no id": {Type: String, Extra: []byte{14}}, "no size of pieces": {Type: String, ID: 1},
+			"tiny pieces": {Type: String, ID: 1, Extra: []byte{5}}, "huge pieces": {Type: String, ID: 1, Extra: []byte{25}},
+			"too much": {Type: String, ID: 1, Extra: []byte{14, 14}}, "too long": PiecedString(1, 2, 14, math.MaxInt64),
+			"no string": {Type: Hash, ID: 1, Extra: []byte{14}},
+		} {
+			row := AppendMeta(nil, &bad)
+			if what == "no id" {
+				row = AppendMeta(nil, new(PiecedString(1, 1, 14, 3)))
+				clear(row[4:12])
+			}
+			row[0] |= metaPieces
+			if err := ParseMeta(row, new(Meta)); !errors.Is(err, ErrCorrupt) {
+				t.Errorf("%s: %v", what, err)
+			}
 		}
 	}
 }
@@ -215,12 +237,13 @@ func FuzzParse(f *testing.F) {
 	f.Add(AppendState(nil, &State{Databases: []SpaceCount{{1, 2, 3, 4}}}))
 	f.Add(AppendElementValue(nil, []byte("v"), 5))
 	f.Add(AppendMeta(nil, &Meta{Type: Hash, Count: 3, Extra: AppendTimed(nil, Timed{2, 5})}))
+	f.Add(AppendMeta(nil, new(PiecedString(1, 2, 14, 3))))
 	f.Add(AppendKey(nil, 1, 2, 3, []byte("k")))
 	f.Add(AppendElement(nil, 1, 2, 3, []byte("k")))
 	f.Add(AppendExpiry(nil, 1, 2, 3, 4, []byte("k")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var m Meta
-		if ParseMeta(b, &m) == nil && m.Type == String && !bytes.Equal(AppendMeta(nil, &m), b) && m.Deadline != 0 {
+		if ParseMeta(b, &m) == nil && m.Type == String && m.ID == 0 && !bytes.Equal(AppendMeta(nil, &m), b) && m.Deadline != 0 {
 			t.Errorf("%x reads as %+v", b, m)
 		}
 		if s, err := ParseState(b); err == nil {

@@ -387,7 +387,8 @@ func testBlocking(o *Options) {
 	add("TESTREAD", command.ReadOnly, command.AccessRO, func(c *commands.Call) error {
 		e, err := c.Tx.Lookup(c.Args[1])
 		if err == nil && e.Found {
-			c.Out.Bulk(e.Meta.Value)
+			v, _ := e.Meta.Whole()
+			c.Out.Bulk(v)
 		} else {
 			c.Block(commands.Wait{Keys: c.Args[1:], Type: encoding.String, TimedOut: (*resp.Writer).Null})
 		}

@@ -105,6 +105,9 @@ func (l *loader) line() string {
 	case 27:
 		return fmt.Sprintf("MOVE %s %d", h(), r.IntN(ledgerDB))
 	case 28:
+		if r.IntN(4) == 0 {
+			return fmt.Sprintf("SETRANGE %s %d zz", k(), 32750+r.IntN(20)+r.IntN(3)*5000)
+		}
 		return fmt.Sprintf("SETRANGE %s %d zz", k(), r.IntN(50))
 	default:
 		return fmt.Sprintf("MSETNX %s 1 %s 2", k(), k())

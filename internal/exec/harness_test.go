@@ -313,7 +313,11 @@ func (g *gate) rows(prefix []byte) (n int64, err error) {
 func describe(snap *keyspace.Snapshot, db int, k *keyspace.FoundKey) (string, error) {
 	text := fmt.Sprintf("%v deadline %d: ", k.Meta.Type, k.Meta.Deadline)
 	if k.Meta.Type == encoding.String {
-		return text + string(k.Meta.Value), nil
+		err := snap.Rows(db, &k.Meta).String(func(part []byte) error {
+			text += string(part)
+			return nil
+		})
+		return text, err
 	}
 	if k.Meta.Type == encoding.List {
 		n := uint64(0)

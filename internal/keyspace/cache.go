@@ -132,6 +132,27 @@ func (c *rowCache) get(dst []byte, hash uint64, key []byte) (v []byte, present, 
 	return dst, flags&flagAbsent == 0, true
 }
 
+// getPart is get for the bytes [from, to) of the value, as far as it has them.
+func (c *rowCache) getPart(dst []byte, hash uint64, key []byte, from, to int) (v []byte, present, known bool) {
+	s := c.shard(hash)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, at := s.findLocked(hash, key)
+	if at < 0 {
+		c.misses.Add(1)
+		return dst, false, false
+	}
+	c.hits.Add(1)
+	e := s.mu.ring[at:]
+	e[6] |= flagRead
+	if e[6]&flagAbsent != 0 {
+		return dst, false, true
+	}
+	klen := int(binary.LittleEndian.Uint16(e[4:]))
+	vlen := int(binary.LittleEndian.Uint32(e[8:]))
+	return append(dst, within(e[entryHead+klen:entryHead+klen+vlen], from, to)...), true, true
+}
+
 // put stores the value of a row, or with absent that there is none. Too large rows are dropped instead.
 func (c *rowCache) put(hash uint64, key, value []byte, absent bool) {
 	s := c.shard(hash)

@@ -94,6 +94,10 @@ func (t *Txn) ScanElements(e *Entry, m *encoding.Meta, from uint64, f func(Eleme
 
 // dropCollection deletes what stands behind metadata that is being replaced.
 func (t *Txn) dropCollection(sp encoding.Space, m *encoding.Meta) error {
+	if m.Type == encoding.String && m.Pieces() <= smallCollection {
+		t.dropPieces(sp, m)
+		return nil
+	}
 	// The rows of a stream are more than its count says; and before the first row of a list or a stream, or the first
 	// deadline of a hash, there may be tombstones by the million.
 	if m.Count > smallCollection || m.Type == encoding.Stream || m.Type == encoding.List ||
@@ -137,7 +141,7 @@ func (t *Txn) moveCollection(from encoding.Space, dst *Entry, m encoding.Meta) e
 // Copy gives dst, which must not exist physically, a copy of the value and deadline of src.
 func (t *Txn) Copy(src, dst *Entry) error {
 	m := src.Meta
-	if m.Type != encoding.String {
+	if m.InRows() {
 		if err := t.copyElements(src.space, &src.Meta, dst, &m); err != nil {
 			return err
 		}
@@ -148,6 +152,7 @@ func (t *Txn) Copy(src, dst *Entry) error {
 // copyElements gives m a new collection with the elements of old.
 func (t *Txn) copyElements(from encoding.Space, old *encoding.Meta, dst *Entry, m *encoding.Meta) error {
 	m.ID, m.Birth = t.store.newCollection(), dst.slot
+	bulk := m.Type == encoding.String && m.Length() > maxCached
 	lower := encoding.AppendCollection(nil, from, old.Birth, old.ID)
 	head, size := len(lower), 0
 	err := t.scan(lower, encoding.PrefixEnd(lower), func(k, v []byte) bool {
@@ -156,7 +161,7 @@ func (t *Txn) copyElements(from encoding.Space, old *encoding.Meta, dst *Entry, 
 		}
 		nk := encoding.AppendCollection(t.mem.take(len(k)), dst.space, m.Birth, m.ID)
 		nk = t.mem.keep(append(nk, k[head:]...))
-		t.write(row{hash: rowHash(nk), key: nk, val: t.mem.copyOf(v), point: true})
+		t.write(row{hash: rowHash(nk), key: nk, val: t.mem.copyOf(v), point: true, bulk: bulk})
 		return true
 	})
 	if err == nil && size > maxCopy {

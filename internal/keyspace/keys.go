@@ -2,6 +2,7 @@ package keyspace
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"sort"
 
@@ -20,6 +21,41 @@ type FoundKey struct {
 // until f says stop. Keys past their deadline are hidden unless the transaction applies the stream. It sees
 // one point in time of the engine and the transaction's own changes.
 func (t *Txn) ScanKeys(db int, n slot.Slot, hash uint64, f func(*FoundKey) (more bool)) error {
+	return t.scanKeysOf(t.cursor, db, n, hash, f)
+}
+
+// ScanStrings walks the strings of a database as ScanKeys does; value reads the one that f is called for, which nobody
+// need have locked.
+func (t *Txn) ScanStrings(db int, f func(k *FoundKey, value func() ([]byte, error)) error) error {
+	if t.pin != nil {
+		return t.scanStringsIn(t.pin.snap, db, f)
+	}
+	if err := t.store.Drain(); err != nil {
+		return err
+	}
+	snap := t.store.engine.Snapshot()
+	return errors.Join(t.scanStringsIn(snap, db, f), snap.Close())
+}
+
+func (t *Txn) scanStringsIn(snap *storage.Snapshot, db int,
+	f func(k *FoundKey, value func() ([]byte, error)) error) error {
+	sp := t.space(db)
+	open := func(lower, upper []byte) (*cursor, error) {
+		it, err := snap.Iter(lower, upper)
+		return &cursor{it: it}, err
+	}
+	var bad error
+	err := t.scanKeysOf(open, db, 0, 0, func(k *FoundKey) bool {
+		if bad = t.stopped(); bad == nil && k.Meta.Type == encoding.String {
+			bad = f(k, func() ([]byte, error) { return t.stringIn(snap, sp, &k.Meta) })
+		}
+		return bad == nil
+	})
+	return errors.Join(err, bad)
+}
+
+func (t *Txn) scanKeysOf(open func(lower, upper []byte) (*cursor, error), db int, n slot.Slot, hash uint64,
+	f func(*FoundKey) (more bool)) error {
 	sp := t.space(db)
 	lower := encoding.AppendKeyFrom(nil, sp, n, hash)
 	upper := encoding.PrefixEnd(encoding.AppendSpace(nil, encoding.TableData, sp))
@@ -35,7 +71,7 @@ func (t *Txn) ScanKeys(db int, n slot.Slot, hash uint64, f func(*FoundKey) (more
 	if err := t.drain(); err != nil {
 		return err
 	}
-	it, err := t.cursor(lower, upper)
+	it, err := open(lower, upper)
 	if err != nil {
 		return err
 	}

@@ -126,9 +126,7 @@ func (m *modelTest) compare(tx *Txn, e *Entry, v value, ok bool) {
 		m.t.Fatalf("%s: deadline %d, want %d", e.User, e.Meta.Deadline, v.deadline)
 	}
 	if v.elements == nil {
-		if e.Type() != encoding.String || string(e.Meta.Value) != v.str {
-			m.t.Fatalf("%s: %.40q, want %.40q", e.User, e.Meta.Value, v.str)
-		}
+		m.compareString(tx, e, v.str)
 		return
 	}
 	if e.Type() != encoding.Hash || e.Meta.Count != uint64(len(v.elements)) {
@@ -168,9 +166,11 @@ func (m *modelTest) check(err error) {
 func (m *modelTest) step(tx *Txn, s model) {
 	db, key := m.rng.IntN(modelDBs), m.key()
 	e, v, ok := m.lookup(tx, s, db, key)
-	switch m.rng.IntN(12) {
+	switch m.rng.IntN(15) {
+	case 12, 13, 14:
+		m.writeString(tx, s, &e, v, ok, db)
 	case 0, 1, 2:
-		n := value{str: m.text(), deadline: m.deadline()}
+		n := value{str: m.longText(), deadline: m.deadline()}
 		m.check(tx.PutString(&e, []byte(n.str), n.deadline))
 		s[db][key] = n
 	case 3:
@@ -320,7 +320,7 @@ func (m *modelTest) scanAll(tx *Txn, s model) {
 			last = at
 		}
 		v, ok := s[db][string(k.User)]
-		if !ok || seen[string(k.User)] || v.elements == nil && string(k.Meta.Value) != v.str {
+		if !ok || seen[string(k.User)] || v.elements == nil && k.Meta.Length() != int64(len(v.str)) {
 			m.t.Fatalf("scan of %d met %s", db, k.User)
 		}
 		seen[string(k.User)] = true
@@ -375,8 +375,16 @@ func verifyStore(store *Store, want model) error {
 				due[fmt.Sprint(db, string(k.User))] = v.deadline
 			}
 			if v.elements == nil {
-				if string(k.Meta.Value) != v.str {
-					bad = fmt.Errorf("%s is %.40q, want %.40q", k.User, k.Meta.Value, v.str)
+				if k.Meta.InRows() {
+					owned[k.Meta.ID] = true
+				}
+				var got []byte
+				bad = snap.Rows(db, &k.Meta).String(func(part []byte) error {
+					got = append(got, part...)
+					return nil
+				})
+				if bad == nil && string(got) != v.str {
+					bad = fmt.Errorf("%s is %.40q, want %.40q", k.User, got, v.str)
 				}
 				return bad == nil
 			}

@@ -206,6 +206,8 @@ func (w *walk) next() (key, value []byte, ok bool) {
 
 // Rows reads the rows of one collection, in a transaction or in a snapshot: for types that are walked in both.
 type Rows interface {
+	// String hands out a string part by part in order; the views are valid during the call of f only.
+	String(f func(part []byte) error) error
 	Elements(f func(Element) (more bool)) error
 	GetOrdered(sortKey []byte) ([]byte, bool, error)
 	ScanOrdered(from, to []byte, f func(sortKey, value []byte) (more bool)) error
@@ -218,6 +220,10 @@ type txnRows struct {
 	t *Txn
 	e *Entry
 	m *encoding.Meta
+}
+
+func (r txnRows) String(f func([]byte) error) error {
+	return r.t.EachPart(r.e, 0, r.e.Meta.Length(), f)
 }
 
 func (r txnRows) Elements(f func(Element) bool) error { return r.t.ScanElements(r.e, r.m, 0, f) }
@@ -237,6 +243,13 @@ type snapshotRows struct {
 	s  *Snapshot
 	db int
 	m  *encoding.Meta
+}
+
+func (r snapshotRows) String(f func([]byte) error) error {
+	if v, whole := r.m.Whole(); whole {
+		return f(v)
+	}
+	return eachPiece(r.m, func(g func(k, v []byte) bool) error { return r.ScanOrdered(nil, nil, g) }, f)
 }
 
 func (r snapshotRows) Elements(f func(Element) bool) error { return r.s.Elements(r.db, r.m, f) }

@@ -89,6 +89,10 @@ type row struct {
 	point bool
 	// dense: a point row that nobody looks for unless it is there; see PutDense.
 	dense bool
+	// bulk: a point row of a value so large that it would take the place of everything else in the hot cache.
+	bulk bool
+	// own: val is memory of the transaction that nobody else looks at, to be changed in place by patch.
+	own bool
 }
 
 // overlay is what a transaction has changed: the last version of each row, found by key.
@@ -101,11 +105,13 @@ type overlay struct {
 	sorted []int32
 }
 
-// undoRow restores rows[at] to old; fresh rows are removed instead.
+// undoRow restores rows[at] to old; fresh rows are removed instead, and of patched ones the length, and from a place
+// on the bytes that old has as its value.
 type undoRow struct {
-	at    int32
-	fresh bool
-	old   row
+	at             int32
+	fresh, patched bool
+	length, from   int32
+	old            row
 }
 
 const overlaySmall = 8 // up to here rows are searched one by one
@@ -172,6 +178,20 @@ func (o *overlay) set(r row) {
 	}
 }
 
+// patch changes bytes of a row whose value is its own from a place on; the row grows, with zeros before part, as far
+// as its memory goes. before must live as long as the overlay; it has what part overwrites.
+func (o *overlay) patch(i, from int, part, before []byte) {
+	r := &o.rows[i]
+	o.undo = append(o.undo, undoRow{at: int32(i), patched: true, length: int32(len(r.val)), from: int32(from),
+		old: row{val: before}})
+	n := len(r.val)
+	if end := from + len(part); end > n {
+		r.val = r.val[:end]
+		clear(r.val[n:end])
+	}
+	copy(r.val[from:], part)
+}
+
 func (o *overlay) link(r int) {
 	mask := len(o.index) - 1
 	i := int(o.rows[r].hash) & mask
@@ -186,6 +206,12 @@ func (o *overlay) rollback(n int) {
 	for len(o.undo) > n {
 		u := o.undo[len(o.undo)-1]
 		o.undo = o.undo[:len(o.undo)-1]
+		if u.patched {
+			r := &o.rows[u.at]
+			r.val = r.val[:u.length]
+			copy(r.val[min(u.from, u.length):], u.old.val)
+			continue
+		}
 		if !u.fresh {
 			o.rows[u.at] = u.old
 			continue

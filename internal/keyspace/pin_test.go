@@ -27,7 +27,8 @@ func pinned(t *testing.T, p *Pin, rest bool) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		visit([]byte(key), e.Meta.Value)
+		v, _ := e.Meta.Whole()
+		visit([]byte(key), v)
 	}
 	e, err := tx.Lookup([]byte("h"))
 	if err != nil || !e.Found {
@@ -44,7 +45,10 @@ func pinned(t *testing.T, p *Pin, rest bool) string {
 		func() error { return tx.ScanOrdered(&e, &e.Meta, []byte{1}, []byte{2}, visit) },
 		func() error { return tx.ScanOrderedBack(&e, &e.Meta, []byte{1}, []byte{2}, visit) },
 		func() error {
-			return tx.ScanKeys(0, 0, 0, func(k *FoundKey) bool { return visit(k.User, k.Meta.Value) })
+			return tx.ScanKeys(0, 0, 0, func(k *FoundKey) bool {
+				v, _ := k.Meta.Whole()
+				return visit(k.User, v)
+			})
 		},
 	} {
 		if err := walk(); err != nil {

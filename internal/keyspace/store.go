@@ -276,6 +276,10 @@ func (s *Store) Settle(t *Txn) {
 			if !r.del && !r.known && !r.dense {
 				s.filter.add(r.hash)
 			}
+			if r.bulk {
+				s.cache.drop(r.hash, r.key)
+				continue
+			}
 			s.cache.put(r.hash, r.key, r.val, r.del)
 		}
 	}

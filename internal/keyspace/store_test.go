@@ -380,8 +380,8 @@ func TestConcurrentTransactions(t *testing.T) {
 			if err1 != nil || err2 != nil || err3 != nil {
 				t.Error(err1, err2, err3)
 			}
-			if number(s.Meta.Value) != number(x) || s.Found != h.Found {
-				t.Errorf("pair %d: %q and %q", i, s.Meta.Value, x)
+			if v, _ := s.Meta.Whole(); number(v) != number(x) || s.Found != h.Found {
+				t.Errorf("pair %d: %q and %q", i, v, x)
 			}
 			if write {
 				v := strconv.AppendInt(nil, int64(number(x))+1, 10)
@@ -429,7 +429,8 @@ func TestConcurrentTransactions(t *testing.T) {
 	tx.Begin(ModeRead, 0, 1000)
 	if err := tx.ScanKeys(0, 0, 0, func(k *FoundKey) bool {
 		if k.Meta.Type == encoding.String {
-			sum += number(k.Meta.Value)
+			v, _ := k.Meta.Whole()
+			sum += number(v)
 		}
 		return true
 	}); err != nil {

@@ -66,6 +66,12 @@ type Txn struct {
 	stop  *error
 	check func() error
 	moves uint
+	// seen is the large row that was read last under a lock that is held until the commit.
+	seen seenRow
+	// large is the memory that rows take which are changed in place.
+	large int
+	// piece is where pieces of strings are read into.
+	piece []byte
 	// flushed are databases changed as a whole.
 	flushed, swapped []int
 }
@@ -165,12 +171,13 @@ func (t *Txn) Lookups() (hits, misses int64) { return t.hits, t.misses }
 func (t *Txn) Empty() bool { return len(t.rows.rows) == 0 && len(t.effects) == 0 && t.dbs == nil }
 
 // Size estimates the bytes that a commit carries.
-func (t *Txn) Size() int { return len(t.effects) + len(t.rows.rows)*64 }
+func (t *Txn) Size() int { return len(t.effects) + len(t.rows.rows)*64 + t.large }
 
 // Reset forgets everything.
 func (t *Txn) Reset() {
 	t.mem.reset()
 	t.rows.reset()
+	t.seen, t.large = seenRow{}, 0
 	clear(t.forms)
 	t.forms = t.forms[:0]
 	if cap(t.effects) > 1<<20 {
@@ -214,6 +221,7 @@ func (t *Txn) Mark() Mark {
 func (t *Txn) Rollback(m *Mark) {
 	t.rollbackForms(m.undo)
 	t.rows.rollback(m.undo)
+	t.seen = seenRow{}
 	t.effects, t.segs, t.touched = t.effects[:m.effects], t.segs[:m.segs], t.touched[:m.touched]
 	t.events = t.events[:m.events]
 	t.changes, t.dbs, t.flushed = m.changes, m.dbs, t.flushed[:m.flushed]
@@ -322,6 +330,8 @@ func (t *Txn) LookupIn(db int, user []byte) (Entry, error) {
 		e.Found = false
 		if t.mode == ModeWrite {
 			err = t.expire(&e)
+		} else {
+			e.Meta = encoding.Meta{Deadline: e.Meta.Deadline} // nobody takes the value for one that is there
 		}
 		t.misses++
 		return e, err
@@ -351,6 +361,18 @@ func (t *Txn) readRow(hash uint64, key []byte, dense bool) ([]byte, bool, error)
 	if t.stop != nil && *t.stop != nil {
 		return nil, false, *t.stop
 	}
+	if t.seen.is(hash, key) {
+		return t.seen.val, true, nil
+	}
+	v, ok, err := t.readStored(hash, key, dense)
+	if ok && len(v) > largeRow && t.mode != ModeRead {
+		t.seen = seenRow{hash, key, v}
+	}
+	return v, ok, err
+}
+
+// readStored is read without the transaction's own changes.
+func (t *Txn) readStored(hash uint64, key []byte, dense bool) ([]byte, bool, error) {
 	dst := t.mem.take(1024)
 	if t.pin != nil {
 		v, ok, err := t.pin.get(dst, key)
@@ -421,8 +443,8 @@ func (t *Txn) touch(e *Entry) {
 	}
 }
 
-// Put stores metadata, and with it a string's value, for the key: created or overwritten. A collection that
-// it replaces (another id, or another type) is dropped. m.Value is copied.
+// Put stores metadata, and with it the value of a string that is whole, for the key: created or overwritten. A
+// collection that it replaces (another id) is dropped. What m has views of is copied.
 func (t *Txn) Put(e *Entry, m encoding.Meta) error {
 	if err := t.PutUnseen(e, m); err != nil {
 		return err
@@ -443,7 +465,7 @@ func (t *Txn) PutUnseen(e *Entry, m encoding.Meta) error {
 		expires, timed := expiring(old)
 		c.keys, c.expires, c.timed = 0, c.expires-expires, c.timed-timed
 		wasDue = old.Due()
-		if old.Type != encoding.String && (m.Type == encoding.String || m.ID != old.ID) {
+		if old.InRows() && m.ID != old.ID {
 			if err := t.dropCollection(e.space, old); err != nil {
 				return err
 			}
@@ -458,21 +480,11 @@ func (t *Txn) PutUnseen(e *Entry, m encoding.Meta) error {
 		}
 	}
 	t.count(c)
-	buf := t.mem.keep(encoding.AppendMeta(t.mem.take(len(m.Value)+len(m.Extra)+keyRowMax), &m))
+	buf := t.mem.keep(encoding.AppendMeta(t.mem.take(m.SizeHint()), &m))
 	t.write(row{hash: e.rowHash, key: e.row, val: buf, point: true, known: e.physical})
-	if m.Type == encoding.String {
-		m.Value = buf[len(buf)-len(m.Value):]
-	}
-	if len(m.Extra) > 0 {
-		m.Extra = buf[len(buf)-len(m.Extra):]
-	}
+	m.ViewIn(buf)
 	e.Meta, e.Found, e.physical = m, true, true
 	return nil
-}
-
-// PutString stores a string.
-func (t *Txn) PutString(e *Entry, value []byte, deadline int64) error {
-	return t.Put(e, encoding.Meta{Type: encoding.String, Value: value, Deadline: deadline})
 }
 
 // Remove deletes the key whatever its type; it reports whether there was one.
@@ -480,7 +492,7 @@ func (t *Txn) Remove(e *Entry) (bool, error) {
 	if !e.physical {
 		return false, nil
 	}
-	if e.Meta.Type != encoding.String {
+	if e.Meta.InRows() {
 		if err := t.dropCollection(e.space, &e.Meta); err != nil {
 			return false, err
 		}
@@ -611,7 +623,7 @@ var wordDel, wordHDel = []byte("DEL"), []byte("HDEL")
 func (t *Txn) Move(src, dst *Entry) error {
 	m := src.Meta
 	t.unlink(src)
-	if dst.space != src.space && m.Type != encoding.String {
+	if dst.space != src.space && m.InRows() {
 		return t.moveCollection(src.space, dst, m)
 	}
 	return t.Put(dst, m)

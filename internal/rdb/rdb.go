@@ -47,6 +47,9 @@ const (
 // ErrFormat is returned for input that is no value.
 var ErrFormat = errors.New("bad data format")
 
+// SealLen is how many bytes Seal appends.
+const SealLen = 2 + 8
+
 // Seal appends version and checksum to type and value.
 func Seal(payload []byte) []byte {
 	version := uint16(writtenVersion)

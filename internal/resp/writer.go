@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -65,6 +66,18 @@ func (w *Writer) Bulk(b []byte) {
 
 // largeBulk is the size from which on a string is not copied if it can be sent as it is.
 const largeBulk = 64 << 10
+
+// BulkHead begins a bulk string of n bytes; they follow in calls of Raw, and BulkEnd.
+func (w *Writer) BulkHead(n int64) {
+	room := int(n) + 24
+	if w.bounds.limit != 0 { // what is longer does not stay
+		room = min(room, max(0, w.bounds.limit-len(w.Buf)))
+	}
+	w.Buf = appendHeader(slices.Grow(w.Buf, room), '$', n)
+}
+
+// BulkEnd: see BulkHead.
+func (w *Writer) BulkEnd() { w.Buf = append(w.Buf, '\r', '\n') }
 
 // BulkString appends a bulk string.
 func (w *Writer) BulkString(s string) {

@@ -12,6 +12,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"hash"
 	"math"
 	"strconv"
 
@@ -35,6 +36,14 @@ func (s *sum) xor(data []byte) {
 // mix adds data in a way in which order matters.
 func (s *sum) mix(data []byte) {
 	s.xor(data)
+	*s = sha1.Sum(s[:])
+}
+
+// mixHash is mix for data of which h has the SHA-1.
+func (s *sum) mixHash(h hash.Hash) {
+	for i, b := range h.Sum(nil) {
+		s[i] ^= b
+	}
 	*s = sha1.Sum(s[:])
 }
 
@@ -74,7 +83,12 @@ func (s *sum) value(m *encoding.Meta, rows keyspace.Rows) error {
 	s.mixNumber(n)
 	switch m.Type {
 	case encoding.String:
-		s.mix(m.Value)
+		h := sha1.New()
+		err = rows.String(func(part []byte) error {
+			_, err := h.Write(part)
+			return err
+		})
+		s.mixHash(h)
 	case encoding.List:
 		err = list.Scan(m, rows, func(v []byte) bool {
 			s.mix(v)

@@ -86,10 +86,29 @@ func (s *Sketch) Cached() (n uint64, ok bool) {
 	return binary.LittleEndian.Uint64(s.v[8:]), s.v[headerLen-1]&stale == 0
 }
 
-// Cache stores an estimate.
-func (s *Sketch) Cache(n uint64) {
-	s.own()
-	binary.LittleEndian.PutUint64(s.v[8:], n)
+// CacheAt is where in a sketch's bytes those of Cache belong, which are the estimate n to be kept.
+const CacheAt = headerLen - 8
+
+// Cache: see CacheAt.
+func Cache(n uint64) []byte { return binary.LittleEndian.AppendUint64(nil, n) }
+
+// Stale is what to write where in a sketch's bytes so that the cached estimate holds no more.
+func (s *Sketch) Stale() (at int64, b []byte) {
+	return headerLen - 1, []byte{s.v[headerLen-1] | stale}
+}
+
+// AddDense is what to write where in the bytes of a dense sketch to add an element; raised is false if that
+// changes nothing.
+func (s *Sketch) AddDense(element []byte) (at int64, part []byte, raised bool) {
+	index, rank := place(element)
+	p := s.v[headerLen:]
+	if denseAt(p, index) >= rank {
+		return 0, nil, false
+	}
+	first := index * registerBits / 8
+	part = append(make([]byte, 0, 2), p[first:min(first+2, len(p))]...)
+	putRank(part, index*registerBits%8, rank)
+	return int64(headerLen + first), part, true
 }
 
 // Outdate says that the cached estimate holds no more.
@@ -196,11 +215,15 @@ func fourDense(p []byte) [4]byte {
 }
 
 func setDense(p []byte, index int, rank byte) {
-	at, shift := index*registerBits/8, index*registerBits%8
+	putRank(p[index*registerBits/8:], index*registerBits%8, rank)
+}
+
+// putRank stores a register that begins at a bit of the first byte of p.
+func putRank(p []byte, shift int, rank byte) {
 	mask, bits := uint16(registerMax)<<shift, uint16(rank)<<shift
-	p[at] = p[at]&^byte(mask) | byte(bits)
+	p[0] = p[0]&^byte(mask) | byte(bits)
 	if mask > 0xff {
-		p[at+1] = p[at+1]&^byte(mask>>8) | byte(bits>>8)
+		p[1] = p[1]&^byte(mask>>8) | byte(bits>>8)
 	}
 }
 

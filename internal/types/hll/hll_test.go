@@ -117,7 +117,6 @@ func TestOpenCopies(t *testing.T) {
 		if _, err := o.Add([]byte("x"), 3000); err != nil {
 			t.Fatal(err)
 		}
-		o.Cache(7)
 		o.Outdate()
 		if !bytes.Equal(s.v, before) || bytes.Equal(o.v, before) {
 			t.Errorf("dense %v: the original changed", dense)

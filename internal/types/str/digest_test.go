@@ -7,7 +7,11 @@ func TestDigest(t *testing.T) {
 	for in, want := range map[string]string{
 		"": "2d06800538d394c2", "a": "e6c632b61e964e1f", "abc": "78af5f94892f3950",
 	} {
-		if got := string(Digest([]byte(in))); got != want {
+		d := NewDigester()
+		for i := range in {
+			d.Add([]byte(in[i : i+1]))
+		}
+		if got := string(d.Digest()); got != want {
 			t.Errorf("digest of %q is %s, want %s", in, got, want)
 		}
 	}

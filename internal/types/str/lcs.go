@@ -8,7 +8,7 @@ type LCS struct {
 }
 
 // LCSBytes is the memory that NewLCS takes for strings of so many bytes.
-func LCSBytes(a, b int) int64 { return (int64(a) + 1) * (int64(b) + 1) * 4 }
+func LCSBytes(a, b int64) int64 { return (a + 1) * (b + 1) * 4 }
 
 // NewLCS fills the table.
 func NewLCS(a, b []byte) *LCS {
