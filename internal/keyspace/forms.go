@@ -3,6 +3,7 @@ package keyspace
 import (
 	"container/list"
 	"sync"
+	"sync/atomic"
 
 	"haypile/internal/encoding"
 )
@@ -27,7 +28,7 @@ type Shrinker interface {
 
 // forms are the forms of the collections used last, within a budget.
 type forms struct {
-	budget int64
+	budget atomic.Int64
 	mu     struct {
 		sync.Mutex
 		all   map[encoding.Collection]*list.Element // of *heldForm
@@ -102,7 +103,7 @@ func (f *forms) removeLocked(el *list.Element) {
 
 // evictLocked halves the form that was not used for longest, again and again; one that does not get smaller goes.
 func (f *forms) evictLocked() {
-	for f.mu.bytes > f.budget && f.mu.order.Len() > 0 {
+	for f.mu.bytes > f.budget.Load() && f.mu.order.Len() > 0 {
 		el := f.mu.order.Back()
 		h := el.Value.(*heldForm)
 		if s, ok := h.form.(Shrinker); ok {
@@ -137,6 +138,15 @@ func (t *Txn) Form(id encoding.Collection, make func() Form) Form {
 		return f
 	}
 	return t.store.forms.put(id, make())
+}
+
+// FormBudget is how many bytes the forms of all collections may take: none in a pinned transaction, which reads each
+// collection once.
+func (t *Txn) FormBudget() int64 {
+	if t.pin != nil {
+		return 0
+	}
+	return t.store.forms.budget.Load()
 }
 
 // OwnForm is the form of a collection to change, made by make if there is none; ask before each change. The key

@@ -39,11 +39,12 @@ func (t *Txn) GetDense(e *Entry, m *encoding.Meta, sortKey []byte) ([]byte, bool
 	return t.readRow(h, k, true)
 }
 
-// PutDense stores a row whose value is a format byte and something behind it, which is copied.
-func (t *Txn) PutDense(e *Entry, m *encoding.Meta, sortKey []byte, format byte, value []byte) {
+// PutDense stores a row whose value is a format byte and something behind it, which is copied. With formed the form of
+// the collection has it, and the hot cache need not.
+func (t *Txn) PutDense(e *Entry, m *encoding.Meta, sortKey []byte, format byte, value []byte, formed bool) {
 	k, h := t.orderedRow(e, m, sortKey)
 	v := t.mem.keep(append(append(t.mem.take(1+len(value)), format), value...))
-	t.write(row{hash: h, key: k, val: v, point: true, dense: true})
+	t.write(row{hash: h, key: k, val: v, point: true, dense: true, formed: formed})
 }
 
 // RemoveDense deletes a row that was stored with PutDense.

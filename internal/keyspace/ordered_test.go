@@ -162,7 +162,7 @@ func changeDense(rng *rand.Rand, tx *Txn, e *Entry, m *encoding.Meta, model map[
 			continue
 		}
 		v := fmt.Sprint(rng.IntN(1000))
-		tx.PutDense(e, m, []byte{k}, 7, []byte(v))
+		tx.PutDense(e, m, []byte{k}, 7, []byte(v), rng.IntN(3) == 0)
 		model[k] = v
 	}
 }

@@ -93,6 +93,8 @@ type row struct {
 	bulk bool
 	// own: val is memory of the transaction that nobody else looks at, to be changed in place by patch.
 	own bool
+	// formed: a dense row that a form has, so that the hot cache need not.
+	formed bool
 }
 
 // overlay is what a transaction has changed: the last version of each row, found by key.

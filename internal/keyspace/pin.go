@@ -164,6 +164,9 @@ func (t *Txn) stopped() error {
 	return nil
 }
 
+// Stopped is why a walk over what is in memory must end, as reads must; nil if it need not.
+func (t *Txn) Stopped() error { return t.stopped() }
+
 // Scratch is a mark in the memory that reads of a transaction take; see Forget.
 type Scratch struct{ a arena }
 

@@ -87,7 +87,7 @@ func Open(engine *storage.Engine, opt Options) (*Store, error) {
 	s := &Store{engine: engine, cache: newRowCache(opt.CacheBytes), filter: newRowFilter(opt.CacheBytes / 4),
 		batch: engine.NewBatch(), opt: opt}
 	s.pending.mu.room.L = &s.pending.mu
-	s.forms.budget = opt.CacheBytes / formsShare
+	s.forms.budget.Store(opt.CacheBytes / formsShare)
 	if s.Watching = opt.Watching; s.Watching == nil {
 		s.Watching = new(atomic.Int64)
 	}
@@ -270,7 +270,7 @@ func (s *Store) Settle(t *Txn) {
 	for i := range t.rows.rows {
 		switch r := &t.rows.rows[i]; {
 		case !r.point:
-		case r.dense && r.del:
+		case r.dense && (r.del || r.formed):
 			s.cache.drop(r.hash, r.key)
 		default:
 			if !r.del && !r.known && !r.dense {
@@ -288,8 +288,8 @@ func (s *Store) Settle(t *Txn) {
 // SetCacheBytes changes the budget of the hot cache.
 func (s *Store) SetCacheBytes(n int64) {
 	s.cache.resize(n)
+	s.forms.budget.Store(n / formsShare)
 	s.forms.mu.Lock()
-	s.forms.budget = n / formsShare
 	s.forms.evictLocked()
 	s.forms.mu.Unlock()
 }

@@ -32,7 +32,9 @@ type List struct {
 	layout
 	// changed is set by anything that Save must tell of.
 	changed bool
-	buf     []byte
+	// formed: the list has a form, or may have one. It was long when it was opened.
+	formed bool
+	buf    []byte
 }
 
 // spare are lists that Release gave back.
@@ -69,6 +71,7 @@ func At(tx *keyspace.Txn, e keyspace.Entry) (*List, error) {
 		return l, err
 	}
 	l.tree.Store = nodes{l}
+	l.formed = l.meta.Count >= formLeast
 	return l, nil
 }
 
@@ -128,6 +131,26 @@ func (n nodes) Drop(id uint64) {
 }
 
 func (l *List) get(ordinal uint64) ([]byte, error) {
+	f := l.form()
+	if f == nil {
+		return l.read(ordinal)
+	}
+	if v, ok := f.get(ordinal); ok {
+		return v, nil
+	}
+	return l.learn(f, ordinal)
+}
+
+// learn reads an element that the form does not know, and adds it.
+func (l *List) learn(f *form, ordinal uint64) ([]byte, error) {
+	v, err := l.read(ordinal)
+	if err == nil {
+		f.put(ordinal, v, l.room())
+	}
+	return v, err
+}
+
+func (l *List) read(ordinal uint64) ([]byte, error) {
 	k := sortKeyOf(tableElement, ordinal)
 	row, ok, err := l.tx.GetDense(&l.key, &l.meta, k[:])
 	if err != nil {
@@ -141,13 +164,19 @@ func (l *List) get(ordinal uint64) ([]byte, error) {
 
 func (l *List) put(ordinal uint64, value []byte) {
 	k := sortKeyOf(tableElement, ordinal)
-	l.tx.PutDense(&l.key, &l.meta, k[:], formatElement, value)
+	f := l.ownForm()
+	kept := f != nil && f.put(ordinal, value, l.room())
+	l.tx.PutDense(&l.key, &l.meta, k[:], formatElement, value, kept)
 	l.changed = true
 }
 
 func (l *List) remove(e extent.Entry) {
+	f := l.ownForm()
 	for o := e.Ref; o < e.End(); o++ {
 		k := sortKeyOf(tableElement, o)
+		if f != nil {
+			f.remove(o)
+		}
 		l.tx.RemoveDense(&l.key, &l.meta, k[:])
 	}
 	l.meta.Count -= e.N
@@ -160,6 +189,10 @@ func (l *List) Save() error {
 		return nil
 	}
 	l.changed = false
+	if l.formed && l.meta.Count < formLeast {
+		l.formed = false
+		l.tx.DropForm(l.meta.ID)
+	}
 	same := l.key.Found && l.key.Meta.ID == l.meta.ID
 	if l.meta.Count == 0 {
 		if same {

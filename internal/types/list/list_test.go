@@ -24,6 +24,7 @@ type bench struct {
 	at    int64
 	small extent.Tree // limits of nodes
 	model []string
+	known int // elements that a form knew, at most
 }
 
 func newBench(t *testing.T) *bench {
@@ -115,6 +116,7 @@ func (b *bench) check() {
 	if !slices.Equal(got, b.model) {
 		b.t.Fatalf("scan: %q, want %q", got, b.model)
 	}
+	b.checkForm(l)
 	elements := 0
 	b.ok(rows.ScanOrdered([]byte{tableElement}, []byte{tableElement + 1}, func(_, _ []byte) bool { elements++; return true }))
 	if elements != len(b.model) {
@@ -184,6 +186,13 @@ func TestModel(t *testing.T) {
 			case i%400 == 399:
 				b.reopen()
 				b.check()
+			case i%90 == 89: // everything is forgotten
+				b.commit()
+				b.store.SetCacheBytes(0)
+				b.store.SetCacheBytes(1 << 20)
+			case i%50 == 49: // all but the forms
+				b.commit()
+				b.store.DropCache()
 			case i%7 == 0:
 				b.commit()
 			}

@@ -52,25 +52,63 @@ func (l *List) Walk(at, n uint64, f func(value []byte) (more bool)) error {
 }
 
 func (l *List) walkRun(e extent.Entry, f func([]byte) bool) (more bool, err error) {
-	if e.N < scanLeast {
-		mem := l.tx.Scratch()
-		for o := e.Ref; o < e.End(); o++ {
-			v, err := l.get(o)
-			if err != nil || !f(v) {
-				return false, err
-			}
-			l.tx.Forget(mem)
-		}
-		return true, nil
+	if l.formed {
+		return l.walkForm(e.Ref, e.End(), 1, f)
 	}
-	return l.scanRun(e, e.Ref, 1, f)
+	for o := e.Ref; o < e.End(); o++ {
+		v, err := l.read(o)
+		if err != nil || !f(v) {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
-// scanRun visits the elements of a run by walking over their rows, from the ordinal first on by step.
-func (l *List) scanRun(e extent.Entry, first, step uint64, f func([]byte) bool) (more bool, err error) {
-	from, to := sortKeyOf(tableElement, e.Ref), sortKeyOf(tableElement, e.End())
+// walkForm visits the elements of the ordinals from first by step to before end: what the form knows, and what it
+// does not know from rows.
+func (l *List) walkForm(first, end, step uint64, f func([]byte) bool) (more bool, err error) {
+	form := l.form()
+	var buf [chunkLen][]byte
+	mem := l.tx.Scratch()
+	for o := first; o != end; {
+		if err := l.tx.Stopped(); err != nil {
+			return false, err
+		}
+		views := form.piece(buf[:0], o, end, step)
+		for _, v := range views {
+			if !f(v) {
+				return false, nil
+			}
+		}
+		o += uint64(len(views)) * step
+		if len(views) > 0 {
+			continue
+		}
+		left := (end - o) * step
+		if left >= scanLeast && !l.tx.InMemory() {
+			return l.scanRun(o, end, step, func(o uint64, v []byte) bool {
+				if left <= longWalk {
+					form.put(o, v, l.room())
+				}
+				return f(v)
+			})
+		}
+		v, err := l.learn(form, o)
+		if err != nil || !f(v) {
+			return false, err
+		}
+		l.tx.Forget(mem)
+		o += step
+	}
+	return true, nil
+}
+
+// scanRun visits the elements of the ordinals from first by step to before end by walking over their rows.
+func (l *List) scanRun(first, end, step uint64, f func(o uint64, v []byte) bool) (more bool, err error) {
+	from, to := sortKeyOf(tableElement, first), sortKeyOf(tableElement, end)
 	scan := l.tx.ScanOrdered
 	if step != 1 {
+		from, to = sortKeyOf(tableElement, end+1), sortKeyOf(tableElement, first+1)
 		scan = l.tx.ScanOrderedBack
 	}
 	next, more := first, true
@@ -79,18 +117,18 @@ func (l *List) scanRun(e extent.Entry, first, step uint64, f func([]byte) bool) 
 		if len(key) != len(from) || binary.BigEndian.Uint64(key[1:]) != next {
 			return false
 		}
-		next += step
 		var v []byte
 		if v, failed = parseElement(row); failed != nil {
 			return false
 		}
-		more = f(v)
+		more = f(next, v)
+		next += step
 		return more
 	})
 	switch {
 	case err != nil:
 		return false, err
-	case failed == nil && more && next != first+e.N*step:
+	case failed == nil && more && next != end:
 		failed = missing(tableElement, next)
 	}
 	return more, failed
@@ -117,16 +155,14 @@ func (l *List) WalkBack(before, n uint64, f func(value []byte) (more bool)) erro
 }
 
 func (l *List) walkRunBack(e extent.Entry, f func([]byte) bool) (more bool, err error) {
-	if e.N < scanLeast {
-		mem := l.tx.Scratch()
-		for o := e.End(); o > e.Ref; o-- {
-			v, err := l.get(o - 1)
-			if err != nil || !f(v) {
-				return false, err
-			}
-			l.tx.Forget(mem)
-		}
-		return true, nil
+	if l.formed {
+		return l.walkForm(e.End()-1, e.Ref-1, ^uint64(0), f)
 	}
-	return l.scanRun(e, e.End()-1, ^uint64(0), f)
+	for o := e.End(); o > e.Ref; o-- {
+		v, err := l.read(o - 1)
+		if err != nil || !f(v) {
+			return false, err
+		}
+	}
+	return true, nil
 }
