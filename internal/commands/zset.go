@@ -142,6 +142,11 @@ func zRem(c *Call) error {
 	if err != nil {
 		return err
 	}
+	if len(c.Args) > 3 {
+		if err := z.Several(); err != nil {
+			return err
+		}
+	}
 	n := int64(0)
 	for _, m := range c.Args[2:] {
 		removed, err := z.Remove(m)

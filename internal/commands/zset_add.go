@@ -77,6 +77,11 @@ func (c *Call) add(m addMode, scores []float64, member func(int) []byte) error {
 	if err != nil {
 		return err
 	}
+	if len(scores) > 1 {
+		if err := z.Several(); err != nil {
+			return err
+		}
+	}
 	var added, updated int64
 	skipped, result := false, 0.0
 	for i, score := range scores {

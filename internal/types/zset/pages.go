@@ -250,6 +250,7 @@ func (z *ZSet) merge(t *tree, n *node, level, page int) error {
 		case a != nil:
 			n.children[page-1].Store(nil)
 			t.size.Add(-a.size())
+			t.whole.Store(false)
 		case b != nil:
 			t.size.Add(-b.size())
 		}

@@ -18,6 +18,8 @@ import (
 type tree struct {
 	root atomic.Pointer[node]
 	size atomic.Int64
+	// whole: everything is there, since the set was empty.
+	whole atomic.Bool
 }
 
 // Size implements keyspace.Form.
@@ -251,8 +253,18 @@ func (z *ZSet) newTree() keyspace.Form {
 	t := &tree{}
 	if z.Len() == 0 && z.x.levels == 0 {
 		t.root.Store(&node{leaf: true})
+		t.whole.Store(true)
 	}
 	return t
+}
+
+// Several is asked before a command changes several members. Under HotOnly it fails with ErrCold unless all is in
+// memory: noticed after the first change, a page that is not would cost the tree, which cannot be rolled back.
+func (z *ZSet) Several() error {
+	if tx, _, _ := z.Parts(); tx.InMemory() && z.x.levels > 0 && !z.form().whole.Load() {
+		return keyspace.ErrCold
+	}
+	return nil
 }
 
 // dropTree forgets the tree after a change of the rows that it did not see. REQUIRES: own was called.

@@ -341,6 +341,11 @@ const removeBatch = 256
 // before it is gone, in that order.
 func (z *ZSet) RemoveRange(r Range, back bool, limit uint64, visit func(Entry)) (removed uint64, err error) {
 	z.takes = true
+	if min(limit, z.Len()) > 1 {
+		if err := z.Several(); err != nil {
+			return 0, err
+		}
+	}
 	for limit > 0 && z.Len() > 0 {
 		var batch []Entry
 		most := min(limit, removeBatch)
