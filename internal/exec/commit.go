@@ -69,6 +69,8 @@ type committer struct {
 	txns   []*keyspace.Txn
 	stream []byte
 	logDB  int // database selected at the log's end
+	// selects: the next frame says which database it begins with, whatever logDB is.
+	selects bool
 }
 
 // ticket is a transaction that waits for its commit.
@@ -172,13 +174,15 @@ func (c *committer) commit(group []*ticket) {
 			return
 		}
 	}
-	c.logDB = db
+	if db >= 0 { // else it appended nothing
+		c.logDB, c.selects = db, false
+	}
 	c.txns = c.txns[:0]
 	for _, k := range group {
 		c.txns = append(c.txns, k.txn)
 		k.end = end
 	}
-	if err := x.Store().Apply(c.txns, int64(end), max(0, db)); err != nil { // -1: the next frame selects
+	if err := x.Store().Apply(c.txns, int64(end), c.logDB); err != nil {
 		// The log holds what the engine does not: only a replay can bring them together.
 		x.Fatal("the engine failed after the log was written", err)
 	}
@@ -191,7 +195,9 @@ func (c *committer) append(group []*ticket) (end replog.Offset, db int, err erro
 	x := c.x
 	log := x.Log()
 	stream := c.stream[:0]
-	db = c.logDB
+	if db = c.logDB; c.selects {
+		db = -1
+	}
 	for _, k := range group {
 		stream, db = appendEffects(stream, k.txn, db)
 	}
@@ -206,7 +212,7 @@ func (c *committer) append(group []*ticket) (end replog.Offset, db int, err erro
 	if x.leaseOver() { // since the commands were admitted: waiting for locks takes time
 		return start, db, commands.Error(resp.ErrLeaseLost)
 	}
-	if end, err = log.Append(x.Role().Reign, max(0, c.logDB), stream); err != nil {
+	if end, err = log.Append(x.Role().Reign, c.logDB, stream); err != nil {
 		return end, db, err
 	}
 	if x.Push != nil {
@@ -245,10 +251,10 @@ func (x *Executor) AppendRaw(stream []byte) (replog.Offset, error) {
 }
 
 // SelectNext makes the next frame begin with SELECT: the first of a reign. REQUIRES: nothing runs.
-func (x *Executor) SelectNext() { x.commit.logDB = -1 }
+func (x *Executor) SelectNext() { x.commit.selects = true }
 
 // LogDB is the database selected at the log's end. REQUIRES: the caller is the only one that appends.
-func (x *Executor) LogDB() int { return max(0, x.commit.logDB) }
+func (x *Executor) LogDB() int { return x.commit.logDB }
 
 // Advance notes that the log is applied up to end, where db is selected, although nothing in it carried
 // data. REQUIRES: as LogDB.

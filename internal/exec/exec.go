@@ -142,7 +142,7 @@ func New(opt Options) *Executor {
 // SetRole or before the first session).
 func (x *Executor) SetData(d Data, db int) {
 	x.data.Store(&d)
-	x.commit.logDB = db
+	x.commit.logDB, x.commit.selects = max(0, db), db < 0
 	x.watch.touchAll()
 	x.Tracking.Flush()
 	x.waiters.nudgeAll()

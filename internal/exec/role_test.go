@@ -363,3 +363,33 @@ func TestAwaitConfirmed(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestDatabaseAtTheEnd: a reign that wrote nothing, or only what changes no database, leaves it known which one is selected
+// at the log's end: a follower goes on from there, in the middle of another's stream.
+func TestDatabaseAtTheEnd(t *testing.T) {
+	g := newGate(t, gateOptions{})
+	c := g.client()
+	c.batch("SELECT 2", "SET k 1")
+	for _, during := range []func(){
+		func() {},
+		func() { c.want("nil", "GET none") },
+		func() { c.want("0", "DEL none") },
+	} {
+		g.follow()
+		g.lead()
+		during()
+		g.follow()
+		if db := g.x.LogDB(); db != 2 {
+			t.Errorf("database %d is selected at the log's end, want 2", db)
+		}
+		if db := g.store.AppliedDB(); db != 2 {
+			t.Errorf("the store says %d, want 2", db)
+		}
+	}
+	g.lead()
+	at := g.log.End()
+	c.want("2", "INCR k")
+	if got := g.logged(at); got != "SELECT 2, INCR k" {
+		t.Errorf("the first frame of a reign: %s", got)
+	}
+}
