@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -84,6 +85,12 @@ func TestNode(t *testing.T) {
 	if err := modules(); err != nil {
 		missing(t, "packages from the npm registry", err)
 	}
+	// ioredis 6 needs Node.js 20; Debian 12 has 18.
+	major, err := strconv.Atoi(strings.TrimSpace(run(t, "node", time.Minute, "node", "-p",
+		"process.versions.node.split('.')[0]")))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for kind, addr := range targets(t) {
 		if addr == "" {
 			continue
@@ -91,6 +98,11 @@ func TestNode(t *testing.T) {
 		for _, script := range []string{"ioredis.js", "locks.js", "bullmq.js"} {
 			t.Run(kind+"/"+script, func(t *testing.T) {
 				t.Log(run(t, "node", 2*time.Minute, "node", script, addr, kind))
+			})
+		}
+		if major >= 20 {
+			t.Run(kind+"/ioredis.js with RESP3", func(t *testing.T) {
+				t.Log(run(t, "node", 2*time.Minute, "env", "IOREDIS=ioredis6", "node", "ioredis.js", addr, kind))
 			})
 		}
 	}

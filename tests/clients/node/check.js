@@ -1,9 +1,10 @@
 'use strict'
 // What the scripts of this directory share. Each is run by a Go test as `node SCRIPT ADDRESS KIND [PART...]`, KIND being
-// "server" or "proxy", and tells by its exit code whether all its checks held.
+// "server" or "proxy", and tells by its exit code whether all its checks held. $IOREDIS names the version of the library:
+// ioredis speaks RESP2, ioredis6 RESP3.
 
 const assert = require('node:assert/strict')
-const Redis = require('ioredis')
+const Redis = require(process.env.IOREDIS || 'ioredis')
 
 const [address, kind, ...only] = process.argv.slice(2)
 const [host, port] = address.split(':')
