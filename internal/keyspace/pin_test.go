@@ -3,6 +3,7 @@ package keyspace
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"haypile/internal/encoding"
@@ -27,8 +28,22 @@ func pinned(t *testing.T, p *Pin, rest bool) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v, _ := e.Meta.Whole()
+		v, err := tx.String(&e)
+		if err != nil {
+			t.Fatal(err)
+		}
 		visit([]byte(key), v)
+	}
+	large, err := tx.Lookup([]byte("large"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := int64(0); at < large.Meta.Length(); at += 10_000 {
+		v, err := tx.StringPart(&large, at, 5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		visit([]byte("large"), v)
 	}
 	e, err := tx.Lookup([]byte("h"))
 	if err != nil || !e.Found {
@@ -87,6 +102,7 @@ func TestPin(t *testing.T) {
 	fill := func(value string) func(tx *Txn) {
 		return func(tx *Txn) {
 			put(tx, "text", value)
+			put(tx, "large", strings.Repeat(value, 30_000)) // in pieces
 			for i := range 20 {
 				put(tx, fmt.Sprint("key", i), value)
 			}
