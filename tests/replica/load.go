@@ -26,12 +26,14 @@ GETDEL $s
 GETEX $s PX $ms
 APPEND $s $v
 SETRANGE $s $n $v
+SETRANGE $s 40000 $v
 MSET $s $v $s $v $c $n
 MSETNX $s $v $s $v
 INCRBY $c $n
 DECR $c
 INCRBYFLOAT $c 0.25
 SETBIT $b $n 1
+SETBIT $b 400000 1
 BITOP XOR $b $b $s
 BITFIELD $b INCRBY u8 #3 $n OVERFLOW SAT SET i5 $n 7
 PFADD $p $v $v $v
@@ -68,6 +70,15 @@ HSETNX $h $f $v
 HDEL $h $f $f
 HINCRBY $h n $n
 HINCRBYFLOAT $h x 0.1
+HEXPIRE $h 1000 FIELDS 2 $f $f
+HPEXPIRE $h $ms FIELDS 2 $f $f
+HPEXPIRE $h $ms GT FIELDS 1 $f
+HPEXPIREAT $h 1 FIELDS 1 $f
+HPERSIST $h FIELDS 2 $f $f
+HGETEX $h PX $ms FIELDS 1 $f
+HGETDEL $h FIELDS 1 $f
+HSETEX $h PX $ms FIELDS 2 $f $v $f $v
+HSETEX $h FNX KEEPTTL FIELDS 1 $f $v
 ZADD $z $d $f $d $f
 ZADD $z GT CH $d $f
 ZADD $z INCR $d $f
