@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	rounds = flag.Int("rounds", 6, "how often something happens to the pair under load")
+	rounds = flag.Int("rounds", 7, "how often something happens to the pair under load")
 	seed   = flag.Uint64("seed", uint64(time.Now().UnixNano()), "seed of the load")
 )
 
@@ -129,8 +129,8 @@ func must(t *testing.T, err error) {
 }
 
 // TestRandomCommands: commands of all types, scripts, functions and blocking pops at random on a primary, while its
-// replica or the primary itself is killed, the link cut, the replica begun anew, or made a primary for a moment. At rest
-// both hold the same, after each.
+// replica or the primary itself is killed, the link cut, the replica begun anew, or made a primary for a moment, in which
+// it writes something of its own or nothing. At rest both hold the same, after each.
 func TestRandomCommands(t *testing.T) {
 	t.Logf("seed %d", *seed)
 	primary, replica := pair(t, "--memtable-size", "1mb")
@@ -159,6 +159,18 @@ func TestRandomCommands(t *testing.T) {
 		}},
 		{"the replica leaves and comes back", func() {
 			ask(replica, "REPLICAOF", "NO", "ONE")
+			host, port, _ := net.SplitHostPort(primary.Spec.Addr)
+			if got := ask(replica, "REPLICAOF", host, port); got != "OK" {
+				t.Fatal(got)
+			}
+		}},
+		{"the replica goes its own way and comes back", func() {
+			ask(replica, "REPLICAOF", "NO", "ONE")
+			for i := range 20 {
+				if got := askIn(replica, i%3, "SET", "own", "way"); got != "OK" {
+					t.Fatal(got)
+				}
+			}
 			host, port, _ := net.SplitHostPort(primary.Spec.Addr)
 			if got := ask(replica, "REPLICAOF", host, port); got != "OK" {
 				t.Fatal(got)
