@@ -16,11 +16,14 @@ type cursor struct {
 	key, value   []byte // copies, in a pinned transaction
 	valid        bool   // key is that of a row on which it stands
 	err          error
+	// plain: nothing is pinned, and only stop, if it is not nil, ends the walk.
+	plain bool
+	stop  *error
 }
 
 // cursor makes one over [lower, upper).
 func (t *Txn) cursor(lower, upper []byte) (*cursor, error) {
-	c := &cursor{t: t, lower: lower, upper: upper}
+	c := &cursor{t: t, lower: lower, upper: upper, plain: t.pin == nil && t.check == nil, stop: t.stop}
 	if err := c.open(); err != nil {
 		return nil, err
 	}
@@ -81,7 +84,12 @@ func (c *cursor) Last() bool { return c.ready() && c.at(c.it.Last()) }
 
 func (c *cursor) SeekGE(key []byte) bool { return c.ready() && c.at(c.it.SeekGE(key)) }
 
-func (c *cursor) Next() bool { return c.ready() && c.at(c.it.Next()) }
+func (c *cursor) Next() bool {
+	if c.plain && (c.stop == nil || *c.stop == nil) {
+		return c.it.Next()
+	}
+	return c.ready() && c.at(c.it.Next())
+}
 
 func (c *cursor) Prev() bool { return c.ready() && c.at(c.it.Prev()) }
 
