@@ -59,6 +59,9 @@ type conn struct {
 		cause  error
 	}
 
+	// passing says that the reader waits for a client, and not for the node.
+	passing atomic.Bool
+
 	// Owned by the reader goroutine.
 	waiting []*request // oldest first; from at on
 	at      int
@@ -302,16 +305,17 @@ func (c *conn) read() {
 	p := c.target.shard.p
 	defer p.wg.Done()
 	for {
-		raw, err := c.replies.ReadRaw(c.scratch[:0])
+		raw, err := c.replies.ReadRawParts(c.scratch[:0], passPart, c.pass)
 		if err != nil {
 			c.fail(fmt.Errorf("read: %w", err))
 			return
 		}
 		c.scratch = raw
-		if raw[0] == '>' {
+		r := c.oldest()
+		passing := r != nil && r.passing
+		if !passing && raw[0] == '>' {
 			continue // a push is nobody's reply
 		}
-		r := c.oldest()
 		if r == nil {
 			c.fail(fmt.Errorf("reply without a request: %.64q", raw))
 			return
@@ -328,8 +332,8 @@ func (c *conn) read() {
 		c.answered.Add(1)
 		r.reply, c.scratch = c.scratch, r.reply
 		how := answered
-		if isRefusal(r.reply) || r.refusedInside && (r.strict || isError(r.reply)) ||
-			c.target.lacksReplicas(r.reply) {
+		if !passing && (isRefusal(r.reply) || r.refusedInside && (r.strict || isError(r.reply)) ||
+			c.target.lacksReplicas(r.reply)) {
 			how = refused
 			c.target.refuses()
 		}
@@ -403,7 +407,7 @@ func (c *conn) check(now int64, timeout time.Duration) {
 		timeout *= slowFactor
 	}
 	switch {
-	case due && !c.patient.Load() && now-c.progress.Load() > int64(timeout):
+	case due && !c.patient.Load() && !c.passing.Load() && now-c.progress.Load() > int64(timeout):
 		c.target.shard.p.metrics.backendHung.Inc()
 		c.close(errBackendHung)
 	case !due && !c.dedicated && now-c.used.Load() > int64(idleConn):

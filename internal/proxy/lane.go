@@ -135,6 +135,10 @@ func (l *lane) leaveConnLocked() {
 // again.
 func (l *lane) finishLocked(r *request, how outcome) {
 	l.inflight--
+	if r.passing && how != answered {
+		l.s.closeLocked("reply cut off") // what was sent of it can't be taken back
+		return
+	}
 	switch {
 	case r.pin || r.unpin:
 		l.finishPinnedLocked(r, how)

@@ -32,6 +32,7 @@ type request struct {
 	size      int // bytes counted against the session's bound
 
 	done       bool // reply is complete
+	passing    bool // a part of the reply has been sent to the client; reply is what follows it
 	silent     bool // CLIENT REPLY OFF: no reply is sent
 	repeatable bool
 	retried    bool

@@ -52,6 +52,7 @@ type session struct {
 	room  sync.Cond // on mu: the reader waits until there is room, or nothing is queued
 	// drained is signalled when something was sent while the proxy is stopping.
 	drained sync.Cond
+	taken   sync.Cond // on mu: a connection waits for the client to take what there is of a large reply
 
 	mu struct {
 		sync.Mutex
@@ -61,13 +62,14 @@ type session struct {
 		free       *request // at most freeKeep
 		freed      int
 		out        output
-		sending    int  // bytes taken by the writer and not yet sent
-		idle       bool // the writer waits
-		woken      bool // somebody will wake it
-		blocked    bool // the reader waits
-		pubsub     int  // subscriptions
-		finishing  bool // nothing more is read: end when everything is answered and sent
-		stopping   bool // Close waits for what is queued
+		pushes     []byte // messages that came in the middle of a reply
+		sending    int    // bytes taken by the writer and not yet sent
+		idle       bool   // the writer waits
+		woken      bool   // somebody will wake it
+		blocked    bool   // the reader waits
+		pubsub     int    // subscriptions
+		finishing  bool   // nothing more is read: end when everything is answered and sent
+		stopping   bool   // Close waits for what is queued
 		closed     bool
 		lanes      []*lane
 	}
@@ -90,7 +92,7 @@ func newSession(p *Proxy, id int64, nc net.Conn) *session {
 		p: p, id: id, nc: nc, created: time.Now(), proto: 2, authed: p.opt.Password == "",
 		lanes: map[*shard]*lane{},
 	}
-	s.wrote.L, s.room.L, s.drained.L = &s.mu, &s.mu, &s.mu
+	s.wrote.L, s.room.L, s.drained.L, s.taken.L = &s.mu, &s.mu, &s.mu, &s.mu
 	s.lastUse.Store(p.now())
 	if sc, ok := nc.(syscall.Conn); ok {
 		s.raw, _ = sc.SyscallConn()
@@ -309,17 +311,22 @@ func (s *session) completeLocked(r *request) {
 		r.done = true
 	}
 	for h := s.mu.head; h != nil && h.done; h = s.mu.head {
+		passed := h.passing
 		s.mu.head = h.next
 		if s.mu.head == nil {
 			s.mu.tail = nil
 		}
 		s.mu.queued--
 		s.mu.bytes -= h.size
-		if isError(h.reply) {
+		if !passed && isError(h.reply) {
 			s.p.metrics.errorReplies.Add(1)
 		}
 		if !h.silent {
 			s.mu.out.add(h.reply)
+		}
+		if passed {
+			s.mu.out.add(s.mu.pushes)
+			s.mu.pushes = nil
 		}
 		if s.mu.freed < freeKeep {
 			h.reset()
@@ -436,6 +443,7 @@ func (s *session) write() {
 		}
 		s.mu.Lock()
 		s.mu.sending = 0
+		s.taken.Broadcast()
 		if s.mu.stopping {
 			s.drained.Broadcast()
 		}
@@ -482,11 +490,15 @@ func (s *session) push(b []byte) {
 		s.mu.Unlock()
 		return
 	}
-	if len(b) > bufferKeep {
-		b = bytes.Clone(b)
+	switch {
+	case s.mu.head != nil && s.mu.head.passing: // not in the middle of a reply
+		s.mu.pushes = append(s.mu.pushes, b...)
+	case len(b) > bufferKeep:
+		s.mu.out.add(bytes.Clone(b))
+	default:
+		s.mu.out.add(b)
 	}
-	s.mu.out.add(b)
-	if s.mu.out.size+s.mu.sending > s.p.opt.PubSubHard {
+	if s.mu.out.size+s.mu.sending+len(s.mu.pushes) > s.p.opt.PubSubHard {
 		s.p.metrics.slowConsumer.Inc()
 		s.closeLocked("output limit of subscriptions")
 	}
@@ -538,6 +550,7 @@ func (s *session) closeLocked(why string) {
 	s.wrote.Broadcast()
 	s.room.Broadcast()
 	s.drained.Broadcast()
+	s.taken.Broadcast()
 }
 
 // end is the last act of the writer goroutine.

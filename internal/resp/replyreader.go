@@ -80,9 +80,14 @@ func (r *ReplyReader) ReadLine() ([]byte, error) {
 // ReadRaw appends the exact bytes of one reply to dst. It does not decode them; of a large string it reads
 // the rest directly into dst, which grows as data arrives. Attributes go with the reply behind them. If it
 // fails, what it returns ends somewhere inside the reply.
-func (r *ReplyReader) ReadRaw(dst []byte) ([]byte, error) {
+func (r *ReplyReader) ReadRaw(dst []byte) ([]byte, error) { return r.ReadRawParts(dst, 0, nil) }
+
+// ReadRawParts is ReadRaw, but it asks take whenever dst has grown to part bytes: take returns what to go on with, which
+// is dst, if the reply is to be kept whole so far, or something empty, if it has taken dst. What is returned at the end is
+// what was not taken.
+func (r *ReplyReader) ReadRawParts(dst []byte, part int, take func([]byte) []byte) ([]byte, error) {
 	from := len(dst)
-	dst, err := r.raw(dst)
+	dst, err := r.raw(dst, part, take)
 	if err == io.EOF && len(dst) > from {
 		r.err = io.ErrUnexpectedEOF
 		err = r.err
@@ -90,7 +95,7 @@ func (r *ReplyReader) ReadRaw(dst []byte) ([]byte, error) {
 	return dst, err
 }
 
-func (r *ReplyReader) raw(dst []byte) ([]byte, error) {
+func (r *ReplyReader) raw(dst []byte, part int, take func([]byte) []byte) ([]byte, error) {
 	r.scan.reset(r.lim)
 	for {
 		n, done, err := r.scan.scan(r.buf[r.pos:r.end])
@@ -102,12 +107,19 @@ func (r *ReplyReader) raw(dst []byte) ([]byte, error) {
 		if done {
 			return dst, nil
 		}
+		if part > 0 && len(dst) >= part {
+			dst = take(dst)
+		}
 		if r.pos == r.end && r.scan.bulk >= readDirect {
-			if dst, err = r.appendDirect(dst, r.scan.bulk); err != nil {
+			n := r.scan.bulk
+			if part > 0 {
+				n = min(n, int64(max(part, readDirect)))
+			}
+			if dst, err = r.appendDirect(dst, n); err != nil {
 				return dst, err
 			}
-			r.scan.total += r.scan.bulk
-			r.scan.bulk = 0
+			r.scan.total += n
+			r.scan.bulk -= n
 			continue
 		}
 		if err := r.fill(); err != nil {
