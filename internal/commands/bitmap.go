@@ -296,12 +296,16 @@ func bitOp(c *Call) error {
 	return c.remove(&e)
 }
 
-// bitOpStep is how many bytes of each source BITOP looks at at once.
-const bitOpStep = 64 << 10
+// bitOpStep is how many bytes of each source BITOP looks at at once; hotBitOp how many it combines where nothing may take
+// long.
+const (
+	bitOpStep = 512 << 10
+	hotBitOp  = 64 << 10
+)
 
 // combine stores the combination of strings, the longest of which has length bytes, at a key that may be among theirs.
 func (c *Call) combine(op bitmap.Operation, not bool, sources []keyspace.Entry, e *keyspace.Entry, length int64) error {
-	if c.Tx.InMemory() && length > bitOpStep {
+	if c.Tx.InMemory() && length > hotBitOp {
 		return keyspace.ErrCold
 	}
 	w := c.Tx.NewString(e, length)

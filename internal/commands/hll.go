@@ -52,7 +52,8 @@ func (c *Call) openSketch(key []byte) (e keyspace.Entry, s hll.Sketch, found boo
 	v, whole := e.Meta.Whole()
 	if !whole {
 		// No sketch is that long; but what is wrong about it depends on its beginning.
-		if v, err = c.Tx.StringPart(&e, 0, sketchPrefix); err != nil {
+		long := e // so that e need not be on the heap
+		if v, err = c.Tx.StringPart(&long, 0, sketchPrefix); err != nil {
 			return e, s, false, err
 		}
 	}
@@ -125,7 +126,7 @@ func (c *Call) addDense(e *keyspace.Entry, s hll.Sketch) error {
 		if !raised {
 			continue
 		}
-		if !changed {
+		if _, cached := s.Cached(); cached {
 			flag, b := s.Stale()
 			if err := c.Tx.WriteString(e, flag, b); err != nil {
 				return err

@@ -160,8 +160,11 @@ func AppendOrdered(dst []byte, s Space, birth slot.Slot, id Collection, sortKey 
 // AppendPiece appends the row of a piece of a string: the bytes from n times the size of a piece on. What it has less
 // than that is zero, and so is a piece that has no row.
 func AppendPiece(dst []byte, s Space, birth slot.Slot, id Collection, n uint32) []byte {
-	return binary.BigEndian.AppendUint32(AppendElementFrom(dst, s, birth, id, 0), n)
+	return AppendPieceKey(AppendElementFrom(dst, s, birth, id, 0), n)
 }
+
+// AppendPieceKey appends the sort key of a piece.
+func AppendPieceKey(dst []byte, n uint32) []byte { return binary.BigEndian.AppendUint32(dst, n) }
 
 // ParsePiece decodes the sort key of a piece.
 func ParsePiece(sortKey []byte) (n uint32, ok bool) {

@@ -250,7 +250,7 @@ func (r snapshotRows) String(f func([]byte) error) error {
 	if v, whole := r.m.Whole(); whole {
 		return f(v)
 	}
-	return eachPiece(r.m, func(g func(k, v []byte) bool) error { return r.ScanOrdered(nil, nil, g) }, f)
+	return eachPiece(r.m, 0, r.m.Length(), func(g func(k, v []byte) bool) error { return r.ScanOrdered(nil, nil, g) }, f)
 }
 
 func (r snapshotRows) Elements(f func(Element) bool) error { return r.s.Elements(r.db, r.m, f) }
