@@ -16,6 +16,8 @@ func BenchmarkRun(b *testing.B) {
 		{"INCR", "n"}, {"HSET", "h", "f", "v"}, {"HGET", "h", "f"}, {"MGET", "key:1", "key:2", "key:3"}, {"DEL",
 			"none"},
 		{"HGETALL", "h"}, {"TTL", "key:1"}, {"EXPIRE", "key:1", "100"},
+		{"HEXPIRE", "h", "100", "FIELDS", "1", "f"}, {"HSETEX", "h", "EX", "100", "FIELDS", "1", "f", "v"},
+		{"HTTL", "h", "FIELDS", "1", "f"},
 	} {
 		b.Run(fmt.Sprint(args[0], len(args)), func(b *testing.B) {
 			g := newGate(b)

@@ -54,6 +54,8 @@ func TestGoldenRows(t *testing.T) {
 		{"hash with deadlines of fields", AppendMeta(nil, &Meta{Type: Hash, Birth: 3, ID: 4, Count: 300,
 			Extra: AppendTimed(nil, Timed{Count: 200, Next: 1700000000000})}), "0005" + "0003" + "0000000000000004" +
 			"ac02" + "c801" + "0000018bcfe56800"},
+		{"hash with a place among deadlines", AppendTimed(nil, Timed{Count: 2, Next: 1700000000000, After: []byte("f")}),
+			"02" + "0000018bcfe56800" + "66"},
 		{"deadline of a field", AppendOrdered(nil, 2, 3, 4, AppendTimedKey(nil, 1700000000000, []byte("f"))),
 			"010000000200036d0000000000000004" + "000000000000" + "0000018bcfe56800" + "66"},
 		{"string in pieces", AppendMeta(nil, new(PiecedString(3, 4, 14, 300))), "0201" + "0003" + "0000000000000004" +
@@ -134,7 +136,7 @@ func TestRowsReadBack(t *testing.T) {
 }
 
 func TestDue(t *testing.T) {
-	timed := func(next int64) []byte { return AppendTimed(nil, Timed{1, next}) }
+	timed := func(next int64) []byte { return AppendTimed(nil, Timed{Count: 1, Next: next, After: []byte("x")}) }
 	for _, c := range []struct {
 		meta Meta
 		want int64
@@ -147,7 +149,7 @@ func TestDue(t *testing.T) {
 			t.Errorf("%+v: due at %d, want %d", c.meta, got, c.want)
 		}
 	}
-	for _, bad := range [][]byte{{1}, {0, 0, 0, 0, 0, 0, 0, 0, 1}, {1, 0, 0, 0, 0, 0, 0, 0, 1, 0}, {0x80}} {
+	for _, bad := range [][]byte{{1}, {0, 0, 0, 0, 0, 0, 0, 0, 1}, {1, 0, 0, 0, 0, 0, 0, 1}, {0x80}} {
 		if _, err := (&Meta{Type: Hash, Extra: bad}).Timed(); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%x: %v", bad, err)
 		}
@@ -236,7 +238,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(AppendState(nil, &State{Databases: []SpaceCount{{1, 2, 3, 0}}}))
 	f.Add(AppendState(nil, &State{Databases: []SpaceCount{{1, 2, 3, 4}}}))
 	f.Add(AppendElementValue(nil, []byte("v"), 5))
-	f.Add(AppendMeta(nil, &Meta{Type: Hash, Count: 3, Extra: AppendTimed(nil, Timed{2, 5})}))
+	f.Add(AppendMeta(nil, &Meta{Type: Hash, Count: 3, Extra: AppendTimed(nil, Timed{2, 5, []byte("f")})}))
 	f.Add(AppendMeta(nil, new(PiecedString(1, 2, 14, 3))))
 	f.Add(AppendKey(nil, 1, 2, 3, []byte("k")))
 	f.Add(AppendElement(nil, 1, 2, 3, []byte("k")))

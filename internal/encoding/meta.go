@@ -199,10 +199,14 @@ func AppendElementValue(dst, value []byte, deadline int64) []byte {
 
 // ParseElementValue decodes it; value is a view.
 func ParseElementValue(row []byte) (value []byte, deadline int64, err error) {
-	switch {
-	case len(row) > 0 && row[0] == 0:
+	if len(row) > 0 && row[0] == 0 {
 		return row[1:], 0, nil
-	case len(row) > 8 && row[0]&^elementKnown == 0:
+	}
+	return parseTimedValue(row)
+}
+
+func parseTimedValue(row []byte) (value []byte, deadline int64, err error) {
+	if len(row) > 8 && row[0]&^elementKnown == 0 {
 		return row[9:], int64(binary.BigEndian.Uint64(row[1:])), nil
 	}
 	return nil, 0, fmt.Errorf("element %x: %w", row[:min(len(row), 16)], ErrCorrupt)

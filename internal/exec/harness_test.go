@@ -263,7 +263,7 @@ func (g *gate) contents() (*contents, error) {
 			if k.Meta.Due() != 0 {
 				due++
 			}
-			if k.Meta.Type == encoding.Hash && len(k.Meta.Extra) > 0 {
+			if k.Meta.HasTimed() {
 				timed++
 			}
 			name := fmt.Sprintf("%d %s", db, k.User)

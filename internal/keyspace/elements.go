@@ -101,7 +101,7 @@ func (t *Txn) dropCollection(sp encoding.Space, m *encoding.Meta) error {
 	// The rows of a stream are more than its count says; and before the first row of a list or a stream, or the first
 	// deadline of a hash, there may be tombstones by the million.
 	if m.Count > smallCollection || m.Type == encoding.Stream || m.Type == encoding.List ||
-		m.Type == encoding.Hash && len(m.Extra) > 0 {
+		m.HasTimed() {
 		k := t.mem.keep(encoding.AppendGarbage(t.mem.take(keyRowMax), sp, m.Birth, m.ID))
 		t.write(row{hash: rowHash(k), key: k})
 		return nil

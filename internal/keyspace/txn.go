@@ -426,7 +426,7 @@ func expiring(m *encoding.Meta) (expires, timed int64) {
 	if m.Deadline != 0 {
 		expires = 1
 	}
-	if m.Type == encoding.Hash && len(m.Extra) > 0 {
+	if m.HasTimed() {
 		timed = 1
 	}
 	return expires, timed

@@ -39,19 +39,25 @@ func Open(tx *keyspace.Txn, key []byte, typ encoding.Type) (Members, error) {
 	return At(tx, e, typ)
 }
 
-// At is the value at a key that was looked up.
-func At(tx *keyspace.Txn, e keyspace.Entry, typ encoding.Type) (Members, error) {
-	m := Members{tx: tx, typ: typ, key: e}
-	if !e.Found {
-		return m, nil
+// At is the value at a key that was looked up. It is small enough to be inlined: Members are copied as they are handed
+// up.
+func At(tx *keyspace.Txn, e keyspace.Entry, typ encoding.Type) (m Members, err error) {
+	m = Members{tx: tx, typ: typ, key: e}
+	if e.Found {
+		err = m.read()
 	}
-	if e.Meta.Type != typ {
-		return m, ErrWrongType
-	}
-	m.meta = e.Meta
-	var err error
-	m.timed, err = m.meta.Timed()
 	return m, err
+}
+
+// read takes over the metadata of the key.
+func (m *Members) read() (err error) {
+	if m.key.Meta.Type != m.typ {
+		return ErrWrongType
+	}
+	if m.meta = m.key.Meta; len(m.meta.Extra) > 0 {
+		m.timed, err = m.meta.Timed()
+	}
+	return err
 }
 
 // Key is the key.

@@ -63,7 +63,7 @@ func (m *Members) Live() (uint64, error) {
 		return m.meta.Count, nil
 	}
 	due := uint64(0)
-	err := m.scanTimed(m.timed.Next, func(deadline int64, _ []byte) bool {
+	err := m.scanTimed(0, func(deadline int64, _ []byte) bool {
 		if !m.tx.Expired(deadline) {
 			return false
 		}
@@ -78,17 +78,22 @@ func (m *Members) FirstDeadline(after int64) (first int64, err error) {
 	if m.timed.Count == 0 {
 		return 0, nil
 	}
-	err = m.scanTimed(max(m.timed.Next, after+1), func(deadline int64, _ []byte) bool {
+	err = m.scanTimed(after+1, func(deadline int64, _ []byte) bool {
 		first = deadline
 		return false
 	})
 	return first, err
 }
 
-// scanTimed visits the members with deadlines of from and later, the earliest first, until f says stop.
+// scanTimed visits the members with deadlines of from and later, the earliest first, until f says stop. Where the
+// metadata knows that there is nothing it does not look.
 func (m *Members) scanTimed(from int64, f func(deadline int64, member []byte) (more bool)) error {
+	first := encoding.AppendTimedKey(nil, m.timed.Next, m.timed.After)
+	if from > m.timed.Next {
+		first = encoding.AppendTimedKey(nil, from, nil)
+	}
 	var bad error
-	err := m.tx.ScanOrdered(&m.key, &m.meta, encoding.AppendTimedKey(nil, from, nil), nil, func(sortKey, _ []byte) bool {
+	err := m.tx.ScanOrdered(&m.key, &m.meta, first, nil, func(sortKey, _ []byte) bool {
 		deadline, member, ok := encoding.ParseTimedKey(sortKey)
 		if !ok {
 			bad = fmt.Errorf("deadline of a field %x: %w", sortKey, encoding.ErrCorrupt)
@@ -110,19 +115,20 @@ func (m *Members) retime(member []byte, old, deadline int64) {
 	}
 	if deadline != 0 {
 		m.tx.PutIndex(&m.key, &m.meta, encoding.AppendTimedKey(nil, deadline, member), nil)
-		if m.timed.Count++; m.timed.Count == 1 || deadline < m.timed.Next {
-			m.timed.Next = deadline
+		t := &m.timed
+		if t.Count++; t.Count == 1 || deadline < t.Next || deadline == t.Next && bytes.Compare(member, t.After) < 0 {
+			t.Next, t.After = deadline, nil
 		}
 	}
 }
 
 // encodeTimed puts what is known of deadlines into the metadata of a hash.
 func (m *Members) encodeTimed() {
-	if m.typ != encoding.Hash {
-		return
-	}
-	if m.meta.Extra = nil; m.timed.Count > 0 {
+	switch {
+	case m.timed.Count > 0:
 		m.meta.Extra = encoding.AppendTimed(nil, m.timed)
+	case m.typ == encoding.Hash:
+		m.meta.Extra = nil
 	}
 }
 
@@ -136,6 +142,9 @@ func (m *Members) expire(member []byte, deadline int64) error {
 	return m.tx.ExpireFields(&m.key, [][]byte{member}, m.Save)
 }
 
+// maxAfter bounds what the metadata holds of a member's name.
+const maxAfter = 64
+
 // ExpireDue removes members that are past their deadline, the earliest first: up to limit of them, and no more than
 // one behind the first maxBytes bytes. It returns how many it removed.
 func (m *Members) ExpireDue(limit, maxBytes int) (removed int, err error) {
@@ -144,10 +153,11 @@ func (m *Members) ExpireDue(limit, maxBytes int) (removed int, err error) {
 	}
 	var due [][]byte
 	var deadlines []int64
-	size, next := 0, int64(0)
-	err = m.scanTimed(m.timed.Next, func(deadline int64, member []byte) bool {
+	size := 0
+	var next encoding.Timed
+	err = m.scanTimed(0, func(deadline int64, member []byte) bool {
 		if !m.tx.Expired(deadline) || len(due) == limit || size >= maxBytes {
-			next = deadline
+			next.Next, next.After = deadline, bytes.Clone(member[:min(len(member), maxAfter)])
 			return false
 		}
 		due, deadlines = append(due, bytes.Clone(member)), append(deadlines, deadline)
@@ -160,10 +170,10 @@ func (m *Members) ExpireDue(limit, maxBytes int) (removed int, err error) {
 	for i, member := range due {
 		m.remove(member, deadlines[i])
 	}
-	if m.timed.Count > 0 && next == 0 {
+	if m.timed.Count > 0 && next.Next == 0 {
 		return 0, fmt.Errorf("%d deadlines of fields are missing: %w", m.timed.Count, encoding.ErrCorrupt)
 	}
-	m.timed.Next = next
+	m.timed.Next, m.timed.After = next.Next, next.After
 	if len(due) == 0 {
 		m.encodeTimed()
 		return 0, m.tx.PutUnseen(&m.key, m.meta)
