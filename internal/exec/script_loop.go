@@ -9,13 +9,12 @@ import (
 	"haypile/internal/keyspace"
 )
 
-const (
-	// loopScriptTime is how long a script may keep an event loop from its other connections. One that runs for
-	// longer is taken back and begins anew away from the loop.
-	loopScriptTime = 500 * time.Microsecond
-	// loopScriptSource bounds the script that an event loop compiles.
-	loopScriptSource = 16 << 10
-)
+// loopScriptTime is how long a script may keep an event loop from its other connections. One that runs for longer is
+// taken back and begins anew away from the loop. A variable, so that tests need not be fast.
+var loopScriptTime = 500 * time.Microsecond
+
+// loopScriptSource bounds the script that an event loop compiles.
+const loopScriptSource = 16 << 10
 
 // tryScript runs a script on an event loop, as a part of the open transaction: what runScript does, where nothing has
 // to wait. It returns false, with nothing changed, for a script that needs more than its locks and what is in memory,

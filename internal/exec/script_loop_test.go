@@ -16,10 +16,18 @@ func (l *loop) script(i int, src, rest string) bool {
 	return l.cs[i].TryDo(append([][]byte{[]byte("EVAL"), []byte(src)}, words(rest)...))
 }
 
+// unhurried lets scripts take their time on a loop.
+func unhurried(t *testing.T) {
+	before := loopScriptTime
+	loopScriptTime = time.Hour
+	t.Cleanup(func() { loopScriptTime = before })
+}
+
 const addTwice = "redis.call('incr', KEYS[1]) return redis.call('incr', KEYS[1])"
 
 // TestScriptInTurn: scripts take part in a turn's transaction as commands do; each is one unit of the log.
 func TestScriptInTurn(t *testing.T) {
+	unhurried(t)
 	g := newGate(t, gateOptions{})
 	l := g.loop(4)
 	end := g.log.End()
@@ -53,6 +61,7 @@ func TestScriptInTurn(t *testing.T) {
 // TestScriptInTurnThatCannotCommit: the replies of scripts become errors as those of commands do, also of one that
 // has only read.
 func TestScriptInTurnThatCannotCommit(t *testing.T) {
+	unhurried(t)
 	g := newGate(t, gateOptions{})
 	l := g.loop(2)
 	l.script(0, addTwice, "1 a")
@@ -106,6 +115,7 @@ func TestScriptLeavesTurn(t *testing.T) {
 
 // TestScriptStaysAway: one that had to leave a loop does so at once for some time, and then tries again.
 func TestScriptStaysAway(t *testing.T) {
+	unhurried(t)
 	g := newGate(t, gateOptions{})
 	l := g.loop(1)
 	l.try(0, "SET a 1")
@@ -136,6 +146,7 @@ func TestScriptStaysAway(t *testing.T) {
 
 // TestFunctionInTurn: functions run on a loop like scripts, once their libraries are in memory.
 func TestFunctionInTurn(t *testing.T) {
+	unhurried(t)
 	g := newGate(t, gateOptions{})
 	c := g.client()
 	code := "#!lua name=l\nredis.register_function('f', function(k) return redis.call('incr', k[1]) end)"
