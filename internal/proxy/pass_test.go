@@ -30,7 +30,9 @@ func (p *testProxy) untaken() (bytes int) {
 		s.mu.Lock()
 		bytes += s.mu.out.size + s.mu.sending
 		for r := s.mu.head; r != nil; r = r.next {
-			bytes += cap(r.reply)
+			if r.done { // before that it belongs to a connection
+				bytes += cap(r.reply)
+			}
 		}
 		s.mu.Unlock()
 	}
