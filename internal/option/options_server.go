@@ -84,7 +84,7 @@ var (
 	})
 
 	ReplyBuffer = bytesOption(Spec{
-		Name: "reply-buffer", Group: GroupClients, Default: "1mb", Min: 1, Max: 1 << 30, Hidden: true,
+		Name: "reply-buffer", Group: GroupClients, Default: "1mb", Min: 1, Max: 1 << 30,
 		Help: "Bytes from which on a reply is not built in memory but sent in parts, from a snapshot.",
 	})
 
