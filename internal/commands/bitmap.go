@@ -200,7 +200,9 @@ func bitCount(c *Call) error {
 	}
 	ones := int64(0)
 	err = c.eachBits(&e, from, end, func(v []byte, _, from, end int64) error {
-		ones += bitmap.Count(v, from, end)
+		if !keyspace.AllZero(v) {
+			ones += bitmap.Count(v, from, end)
+		}
 		return nil
 	})
 	c.Out.Int(ones)
@@ -241,6 +243,9 @@ func bitPos(c *Call) error {
 	from, end := r.within(e.Meta.Length())
 	pos := int64(-1)
 	err = c.eachBits(&e, from, end, func(v []byte, at, from, end int64) error {
+		if want == 1 && keyspace.AllZero(v) {
+			return nil
+		}
 		if found := bitmap.Find(v, want == 1, from, end); found >= 0 {
 			pos = at + found
 			return errDone

@@ -409,12 +409,19 @@ func (t *Txn) stringIn(from storage.Reader, sp encoding.Space, m *encoding.Meta)
 // errPiece is what eachPiece meets in a damaged engine.
 var errPiece = errors.New("a piece of a string that is none")
 
+// noPiece stands for the pieces that have no row.
+var noPiece [1 << pieceBits]byte
+
+// AllZero reports that a part, handed out by EachPart, has no row and so nothing but zeros: a walk over a string that is
+// nearly all zeros need not look at them. false says nothing.
+func AllZero(part []byte) bool { return len(part) > 0 && &part[0] == &noPiece[0] }
+
 // eachPiece hands out the bytes [from, to) of a string whose rows can be walked over, part by part in order; what has
 // no row is zero.
 func eachPiece(m *encoding.Meta, from, to int64, scan func(f func(sortKey, value []byte) (more bool)) error,
 	f func(part []byte) error) error {
 	size, at := m.PieceSize(), from
-	zeros := make([]byte, min(size, to-from))
+	zeros := noPiece[:min(size, to-from, int64(len(noPiece)))]
 	fillTo := func(end int64) error {
 		for at < end {
 			n := min(end-at, int64(len(zeros)))

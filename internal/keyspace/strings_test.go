@@ -276,6 +276,30 @@ func TestLargeStringsPassTheCacheBy(t *testing.T) {
 	}
 }
 
+// TestAllZero: of a string that is nearly all zeros, a walk is told which parts those are, and they are zeros.
+func TestAllZero(t *testing.T) {
+	s := newStringTest(t, 8<<20)
+	s.do(func(tx *Txn) { s.must(tx.WriteString(s.lookup(tx, "sparse"), 10<<20, []byte("x"))) })
+	s.do(func(tx *Txn) {
+		e := s.lookup(tx, "sparse")
+		zeros, others := 0, 0
+		s.must(tx.EachPart(e, 1, e.Meta.Length(), func(part []byte) error {
+			if len(bytes.Trim(part, "\x00")) == 0 && AllZero(part) {
+				zeros += len(part)
+				return nil
+			}
+			if AllZero(part) {
+				t.Errorf("%q is not all zero", part)
+			}
+			others += len(part)
+			return nil
+		}))
+		if zeros+others != 10<<20 || others > 1<<pieceBits {
+			t.Errorf("%d bytes of zeros and %d others", zeros, others)
+		}
+	})
+}
+
 func TestScanStrings(t *testing.T) {
 	s := newStringTest(t, 4<<20)
 	want := map[string]string{"short": "a", "long": string(bytes.Repeat([]byte("b"), maxWhole+5)), "changed": ""}

@@ -179,10 +179,18 @@ func (m *sampler) take(s *Server) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if d := now.Sub(m.mu.at).Seconds(); !m.mu.at.IsZero() && d > 0 {
-		m.mu.opsPS = float64(ops-m.mu.ops) / d
-		m.mu.inKBPS, m.mu.outKBP = float64(in-m.mu.in)/d/1024, float64(out-m.mu.out)/d/1024
+		m.mu.opsPS = rate(m.mu.ops, ops, d)
+		m.mu.inKBPS, m.mu.outKBP = rate(m.mu.in, in, d)/1024, rate(m.mu.out, out, d)/1024
 	}
 	m.mu.at, m.mu.ops, m.mu.in, m.mu.out = now, ops, in, out
+}
+
+// rate is what a counter gained in a second. One that is behind was reset meanwhile, by CONFIG RESETSTAT.
+func rate(was, is int64, seconds float64) float64 {
+	if is < was {
+		was = 0
+	}
+	return float64(is-was) / seconds
 }
 
 func (m *sampler) rates() (ops, in, out float64) {
