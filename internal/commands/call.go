@@ -217,6 +217,9 @@ type Client struct {
 	Held atomic.Int64
 	// PubSub is Subscribed for other goroutines.
 	PubSub atomic.Bool
+	// Leaving is set by QUIT: to others the client is gone when it has the reply, though its connection may be closed
+	// a little later.
+	Leaving atomic.Bool
 }
 
 // ClientInfo is what CLIENT LIST shows of a connection to others.

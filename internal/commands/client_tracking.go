@@ -108,7 +108,7 @@ func (v *invalidations) Invalidate(keys [][]byte) (delivered bool) {
 		v.client.Conn.Invalidate(keys, false)
 		return true
 	}
-	if to := v.clients.Get(v.redirect); to != nil {
+	if to := v.clients.Get(v.redirect); to != nil && !to.Leaving.Load() {
 		to.Conn.Invalidate(keys, true)
 		return true
 	}

@@ -39,6 +39,7 @@ var connectionCommands = []*Command{
 		anyTime|command.NoAuth, func(c *Call) error {
 			c.Out.OK()
 			c.Client.Close = true
+			c.Client.Leaving.Store(true)
 			return nil
 		}),
 	connection("RESET", "6.2.0", 1, "RESET", "Brings the connection back to the state in which it was opened.",
