@@ -5,8 +5,8 @@
 //	go run ./bench/large -server redis              the same on redis-server, for comparison
 //	go run ./bench/large -types zset -n 1000000
 //
-// Steps of a type: create by commands of many elements; single operations on random elements at a fixed rate,
-// timed from the moment at which each was due; ranges of 100 from random places; a whole iteration in pages; the
+// Steps of a type: create by commands of many elements; single operations on random elements at a fixed rate (see
+// runner.timed for what counts); ranges of 100 from random places; a whole iteration in pages; the
 // whole collection in one reply, while another connection writes to it; its expiry, and, created anew, its
 // deletion, while another connection reads and writes another key.
 package main
@@ -160,7 +160,7 @@ func heading(c *config, dir string) string {
 	}
 	return fmt.Sprintf("# %s with collections of %d elements, %s\n\n- machine: %s, %d cores shared with the load generator, "+
 		"%s, data on a file system of %s\n- program: %s; appendfsync everysec\n- latency: %d requests a second for %s, "+
-		"timed from the moment at which a request was due\n- command: `go run ./bench/large %s`\n",
+		"waiting behind a slow one included\n- command: `go run ./bench/large %s`\n",
 		c.server, c.n, time.Now().UTC().Format("2006-01-02 15:04 UTC"), cpuModel(), runtime.NumCPU(), output("uname", "-sr"), fs,
 		version, c.rate, c.span, strings.Join(os.Args[1:], " "))
 }

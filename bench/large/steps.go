@@ -151,8 +151,9 @@ func (l latencies) String() string {
 	return fmt.Sprintf("p50 %.2f ms, p99 %.2f ms, most %.1f ms", at(0.5), at(0.99), at(1))
 }
 
-// timed sends rate commands a second for a while over ten connections, and times each from the moment at which it
-// was due, so that waiting behind a slow one counts.
+// timed sends rate commands a second for a while over ten connections. Each is timed from the moment at which it was due
+// if its connection still waited for the reply before it, so that waiting behind a slow one counts; else from when it was
+// sent, so that the lateness of this program's own timers does not.
 func (r *runner) timed(rate int, span time.Duration, next func(*rand.Rand) []string) (latencies, error) {
 	const conns = 10
 	total := int(float64(rate) * span.Seconds())
@@ -170,7 +171,10 @@ func (r *runner) timed(rate int, span time.Duration, next func(*rand.Rand) []str
 			rnd := rand.New(rand.NewPCG(r.seed, uint64(k)))
 			for i := k; i < total; i += conns {
 				due := began.Add(time.Duration(i) * time.Second / time.Duration(rate))
-				<-time.After(time.Until(due))
+				if early := time.Until(due); early > 0 {
+					<-time.After(early)
+					due = time.Now()
+				}
 				if _, err := c.Must(next(rnd)...); err != nil {
 					errs[k] = err
 					return
