@@ -155,10 +155,7 @@ func hExpire(c *Call, form timeForm) error {
 	default:
 		i = 3
 	}
-	fields, err := c.fieldsAt(i, resp.ErrFieldsPositive)
-	if err == nil {
-		err = h.Meet(fields, 1)
-	}
+	fields, err := c.meetFields(&h, i, resp.ErrFieldsPositive)
 	if err != nil {
 		return err
 	}
@@ -226,10 +223,7 @@ func hPersist(c *Call) error {
 	if err != nil {
 		return err
 	}
-	fields, err := c.fieldsAt(2, resp.ErrFieldsNumber)
-	if err == nil {
-		err = h.Meet(fields, 1)
-	}
+	fields, err := c.meetFields(&h, 2, resp.ErrFieldsNumber)
 	if err != nil {
 		return err
 	}
@@ -282,10 +276,7 @@ func hGetEx(c *Call) error {
 		}
 		i = 4
 	}
-	fields, err := c.fieldsAt(i, resp.ErrFieldsNumber)
-	if err == nil {
-		err = h.Meet(fields, 1)
-	}
+	fields, err := c.meetFields(&h, i, resp.ErrFieldsNumber)
 	if err != nil {
 		return err
 	}

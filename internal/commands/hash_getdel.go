@@ -3,6 +3,7 @@ package commands
 import (
 	"haypile/internal/command"
 	"haypile/internal/resp"
+	"haypile/internal/types/hash"
 )
 
 // Commands on hashes that came after Redis 7.2 and do not need deadlines of fields.
@@ -32,15 +33,21 @@ func (c *Call) fieldsAt(i int, bad Error) ([][]byte, error) {
 	return fields, nil
 }
 
+// meetFields is fieldsAt; those of the fields that are past their deadlines are deleted first.
+func (c *Call) meetFields(h *hash.Hash, i int, bad Error) ([][]byte, error) {
+	fields, err := c.fieldsAt(i, bad)
+	if err != nil {
+		return nil, err
+	}
+	return fields, h.Meet(fields, 1)
+}
+
 func hGetDel(c *Call) error {
 	h, err := c.openHash()
 	if err != nil {
 		return err
 	}
-	fields, err := c.fieldsAt(2, resp.ErrFieldsNumber)
-	if err == nil {
-		err = h.Meet(fields, 1)
-	}
+	fields, err := c.meetFields(&h, 2, resp.ErrFieldsNumber)
 	if err != nil {
 		return err
 	}
