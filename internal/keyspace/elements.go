@@ -2,9 +2,12 @@ package keyspace
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
+	"sort"
 
 	"haypile/internal/encoding"
+	"haypile/internal/slot"
 )
 
 // smallCollection is how many elements are deleted one by one with their collection; a larger one leaves a
@@ -70,11 +73,46 @@ type Element struct {
 // ScanElements walks the members of m from a hash on, in the order of (hash, member), until f says stop.
 // The views are valid during the call of f only.
 func (t *Txn) ScanElements(e *Entry, m *encoding.Meta, from uint64, f func(Element) (more bool)) error {
-	from = max(from, 1) // before it stand the ordered rows
-	lower := encoding.AppendElementFrom(nil, e.space, m.Birth, m.ID, from)
-	upper := encoding.PrefixEnd(encoding.AppendCollection(nil, e.space, m.Birth, m.ID))
+	w, err := t.WalkElements(e, m)
+	if err != nil {
+		return err
+	}
+	err = w.From(from, f)
+	if closed := w.Close(); err == nil {
+		err = closed
+	}
+	return err
+}
+
+// Elements is a collection of which several parts are looked at, with one iterator: to open one costs more than to
+// move it, least of all forwards. It shows what was there when it was made.
+type Elements struct {
+	rows  span
+	space encoding.Space
+	birth slot.Slot
+	id    encoding.Collection
+}
+
+// WalkElements opens the elements of m; they must be closed.
+func (t *Txn) WalkElements(e *Entry, m *encoding.Meta) (es Elements, err error) {
+	es = Elements{space: e.space, birth: m.Birth, id: m.ID}
+	upper := encoding.PrefixEnd(encoding.AppendCollection(nil, es.space, es.birth, es.id))
+	es.rows, err = t.span(es.row(0), upper)
+	return es, err
+}
+
+// row begins the rows of the members from a hash on.
+func (es *Elements) row(hash uint64) []byte {
+	return encoding.AppendElementFrom(nil, es.space, es.birth, es.id, max(hash, firstHash))
+}
+
+// firstHash is the first of the elements: with the hash 0 stand the ordered rows.
+const firstHash = 1
+
+// From visits the members from a hash on, as ScanElements does.
+func (es *Elements) From(hash uint64, f func(Element) (more bool)) error {
 	var bad error
-	err := t.scan(lower, upper, func(k, v []byte) bool {
+	es.rows.from(es.row(hash), func(k, v []byte) bool {
 		var el Element
 		var ok bool
 		if el.Hash, el.Member, ok = encoding.ParseElement(k); !ok {
@@ -86,11 +124,11 @@ func (t *Txn) ScanElements(e *Entry, m *encoding.Meta, from uint64, f func(Eleme
 		}
 		return f(el)
 	})
-	if err == nil {
-		err = bad
-	}
-	return err
+	return cmp.Or(bad, es.rows.it.err)
 }
+
+// Close ends the walk; the error is that of a visit, too.
+func (es *Elements) Close() error { return es.rows.it.Close() }
 
 // dropCollection deletes what stands behind metadata that is being replaced.
 func (t *Txn) dropCollection(sp encoding.Space, m *encoding.Meta) error {
@@ -180,28 +218,44 @@ func (t *Txn) drain() error {
 
 // scan walks rows of [lower, upper) as the transaction sees them. Rows that f writes are not visited.
 func (t *Txn) scan(lower, upper []byte, f func(k, v []byte) (more bool)) error {
-	if t.hot {
-		return ErrCold
-	}
-	if err := t.drain(); err != nil {
-		return err
-	}
-	var own []*row
-	for _, i := range t.rows.between(lower, upper) {
-		c := t.rows.rows[i]
-		own = append(own, &c)
-	}
-	it, err := t.cursor(lower, upper)
+	s, err := t.span(lower, upper)
 	if err != nil {
 		return err
 	}
-	merge(it, own, f)
-	return it.Close()
+	merge(s.it, s.it.First(), s.own, f)
+	return s.it.Close()
+}
+
+// span is a range of rows as a transaction sees it at one moment.
+type span struct {
+	it  *cursor
+	own []*row
+}
+
+func (t *Txn) span(lower, upper []byte) (s span, err error) {
+	if t.hot {
+		return s, ErrCold
+	}
+	if err := t.drain(); err != nil {
+		return s, err
+	}
+	for _, i := range t.rows.between(lower, upper) {
+		c := t.rows.rows[i]
+		s.own = append(s.own, &c)
+	}
+	s.it, err = t.cursor(lower, upper)
+	return s, err
+}
+
+// from visits the rows from a key on until f says stop.
+func (s span) from(key []byte, f func(k, v []byte) (more bool)) {
+	at := sort.Search(len(s.own), func(i int) bool { return bytes.Compare(s.own[i].key, key) >= 0 })
+	merge(s.it, s.it.SeekGE(key), s.own[at:], f)
 }
 
 // merge walks the engine's rows and a transaction's own, which win, in order.
-func merge(it *cursor, own []*row, f func(k, v []byte) bool) {
-	ok := it.First()
+// ok reports whether the cursor stands on a row.
+func merge(it *cursor, ok bool, own []*row, f func(k, v []byte) bool) {
 	for ok || len(own) > 0 {
 		order := -1 // engine first
 		if !ok {

@@ -3,6 +3,8 @@ package members
 import (
 	"bytes"
 	"cmp"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 
@@ -16,15 +18,17 @@ type Pair struct{ Member, Value []byte }
 // Random sampling draws a window of the hash space and takes one of the members in it. Members are spread
 // evenly over that space but not at equal distances; so a window is accepted with a probability that grows
 // with the number of members in it, which gives every member the same chance. The work for one member does not
-// depend on the size of the value.
+// depend on the size of the value. Where many are wanted, the windows are looked at in the order of hashes.
 const (
 	hashSpace = encoding.HashEnd
 	// windowMean is the number of members that a window has on average, windowMost the number up to which
 	// chances are equal: a window with more occurs once in 10^7.
 	windowMean = 16
 	windowMost = 40
-	// windowTries bounds the number of windows for one member; only values with contrived members reach it.
+	// windowTries bounds the rounds of windows; only values with contrived members reach it: a round accepts 40 %.
 	windowTries = 100
+	// drawBatch is how many members are drawn together, and so how many are held in memory.
+	drawBatch = 1024
 	// walkShare: if more than one member in so many is wanted, walking the value is cheaper than drawing: a
 	// member drawn costs as much as some 50 walked over.
 	walkShare = 32
@@ -35,7 +39,7 @@ const (
 )
 
 // Random visits n members drawn at random, each with the same chance every time. It keeps what it visits in
-// memory if it is cheaper to walk the value. Pairs are valid during the call only.
+// memory only if it is cheaper to walk the value. Pairs are valid during the call only.
 func (m *Members) Random(n uint64, visit func(Pair)) error {
 	count, err := m.Live()
 	if count == 0 || err != nil {
@@ -44,14 +48,19 @@ func (m *Members) Random(n uint64, visit func(Pair)) error {
 	if walks(n, count) {
 		return m.randomWalk(n, count, visit)
 	}
-	var d drawing
-	for range n {
-		if err := m.draw(&d, count); err != nil {
-			return err
-		}
-		visit(d.pair)
+	d, err := m.newDrawing(count)
+	if err != nil {
+		return err
 	}
-	return nil
+	for n > 0 && err == nil {
+		var pairs []Pair
+		pairs, err = d.draw(int(min(n, drawBatch)))
+		for _, p := range pairs {
+			visit(p)
+		}
+		n -= uint64(len(pairs))
+	}
+	return errors.Join(err, d.close())
 }
 
 // walks reports whether n of count members are found faster by walking the value than by drawing.
@@ -98,22 +107,34 @@ func (m *Members) RandomDistinct(n uint64, visit func(Pair)) error {
 	if walks(n, count) {
 		return m.choose(n, count, nil, visit)
 	}
-	var d drawing
 	drawn := make(map[string]struct{}, n)
-	for tries := 0; uint64(len(drawn)) < n; tries++ {
-		if tries > drawTries*int(n) {
-			// Drawing finds the same members again and again; see draw.
-			return m.choose(n-uint64(len(drawn)), count, drawn, visit)
-		}
-		if err := m.draw(&d, count); err != nil {
-			return err
-		}
-		if _, again := drawn[string(d.pair.Member)]; !again {
-			drawn[string(d.pair.Member)] = struct{}{}
-			visit(d.pair)
-		}
+	if err := m.drawDistinct(n, count, drawn, visit); err != nil {
+		return err
+	}
+	if left := n - uint64(len(drawn)); left > 0 {
+		return m.choose(left, count, drawn, visit)
 	}
 	return nil
+}
+
+// drawDistinct draws until n different members were drawn, or the same are drawn again and again; see draw.
+func (m *Members) drawDistinct(n, count uint64, drawn map[string]struct{}, visit func(Pair)) error {
+	d, err := m.newDrawing(count)
+	if err != nil {
+		return err
+	}
+	for tries := uint64(0); uint64(len(drawn)) < n && tries < drawTries*n && err == nil; {
+		var pairs []Pair
+		pairs, err = d.draw(int(min(n-uint64(len(drawn)), drawBatch)))
+		tries += uint64(len(pairs))
+		for _, p := range pairs {
+			if _, again := drawn[string(p.Member)]; !again {
+				drawn[string(p.Member)] = struct{}{}
+				visit(p)
+			}
+		}
+	}
+	return errors.Join(err, d.close())
 }
 
 // choose walks the value and takes each member that is not left out with the chance that leaves n in the end.
@@ -132,54 +153,93 @@ func (m *Members) choose(n, count uint64, without map[string]struct{}, visit fun
 	})
 }
 
-// drawing is one draw and its buffers. seen counts the members of the window.
+// drawing draws from one value, with one iterator.
 type drawing struct {
+	m     *Members
+	rows  keyspace.Elements
+	width uint64 // of a window
+	due   bool   // there may be members past their deadline
+}
+
+func (m *Members) newDrawing(count uint64) (*drawing, error) {
+	rows, err := m.tx.WalkElements(&m.key, &m.meta)
+	return &drawing{m, rows, max(1, hashSpace/count*windowMean), m.mayBeDue()}, err
+}
+
+func (d *drawing) close() error { return d.rows.Close() }
+
+// draw takes n members, each at random.
+func (d *drawing) draw(n int) ([]Pair, error) {
+	pairs := make([]Pair, 0, n)
+	starts := make([]uint64, 0, n)
+	for round := 0; len(pairs) < n && round < windowTries; round++ {
+		starts = starts[:0]
+		for range n - len(pairs) {
+			starts = append(starts, rand.Uint64N(hashSpace))
+		}
+		slices.Sort(starts)
+		for _, start := range starts {
+			p, seen, err := d.window(start)
+			if err != nil {
+				return nil, err
+			}
+			if rand.N(windowMost) < seen {
+				pairs = append(pairs, p)
+			}
+		}
+	}
+	for len(pairs) < n {
+		// The members are crowded in a few places. Equal chances are lost, an answer must come.
+		var c candidate
+		err := d.collect(&c, rand.Uint64N(hashSpace), hashSpace, 1)
+		if err == nil && c.seen == 0 {
+			err = d.collect(&c, 0, hashSpace, 1)
+		}
+		if err == nil && c.seen == 0 {
+			err = fmt.Errorf("no member of %d is there: %w", d.m.Len(), encoding.ErrCorrupt)
+		}
+		if err != nil {
+			return nil, err
+		}
+		pairs = append(pairs, c.pair)
+	}
+	rand.Shuffle(n, func(i, k int) { pairs[i], pairs[k] = pairs[k], pairs[i] })
+	return pairs, nil
+}
+
+// window takes one of the members whose hashes lie in the width hashes from one on, round the end of the hash
+// space, and tells how many there are, up to windowMost.
+func (d *drawing) window(from uint64) (p Pair, seen int, err error) {
+	var c candidate
+	end := from + d.width
+	err = d.collect(&c, from, end, windowMost)
+	if err == nil && end > hashSpace {
+		err = d.collect(&c, 0, end-hashSpace, windowMost)
+	}
+	return c.pair, c.seen, err
+}
+
+// candidate is one of the members seen, each with the same chance: the k-th displaces the one before it with the
+// chance 1/k.
+type candidate struct {
 	pair Pair
 	seen int
 }
 
-// draw takes one of count members at random into d.
-func (m *Members) draw(d *drawing, count uint64) error {
-	width := max(1, hashSpace/count*windowMean)
-	for range windowTries {
-		if err := m.window(d, rand.Uint64N(hashSpace), width); err != nil {
-			return err
-		}
-		if rand.N(windowMost) < d.seen {
-			return nil
-		}
-	}
-	// The members are crowded in a few places. Equal chances are lost, an answer must come.
-	d.seen = 0
-	if err := m.collect(d, rand.Uint64N(hashSpace), hashSpace, 1); err != nil || d.seen > 0 {
-		return err
-	}
-	return m.collect(d, 0, hashSpace, 1)
-}
-
-// window looks at the members whose hashes lie in the width hashes from from on, round the end of the hash
-// space, and takes one of them.
-func (m *Members) window(d *drawing, from, width uint64) error {
-	d.seen = 0
-	err := m.collect(d, from, from+width, windowMost)
-	if end := from + width; err == nil && end > hashSpace {
-		err = m.collect(d, 0, end-hashSpace, windowMost)
-	}
-	return err
-}
-
-// collect takes one of up to most members with hashes of [from, end), each with the same chance: the k-th
-// that it sees displaces the one taken before with the chance 1/k.
-func (m *Members) collect(d *drawing, from, end uint64, most int) error {
-	return m.Scan(from, func(el keyspace.Element) bool {
-		if el.Hash >= end || d.seen >= most {
+// collect looks at members with hashes of [from, end) until most were seen.
+func (d *drawing) collect(c *candidate, from, end uint64, most int) error {
+	return d.rows.From(from, func(el keyspace.Element) bool {
+		if el.Hash >= end || c.seen >= most {
 			return false
 		}
-		d.seen++
-		if rand.N(d.seen) == 0 {
-			d.pair.Member = append(d.pair.Member[:0], el.Member...)
-			d.pair.Value = append(d.pair.Value[:0], el.Value...)
+		if d.due && d.m.tx.Expired(el.Deadline) {
+			return true
 		}
-		return d.seen < most
+		c.seen++
+		if rand.N(c.seen) == 0 {
+			c.pair.Member = append(c.pair.Member[:0], el.Member...)
+			c.pair.Value = append(c.pair.Value[:0], el.Value...)
+		}
+		return c.seen < most
 	})
 }
