@@ -104,6 +104,10 @@ func (s *Stream) findFirst() error {
 	if s.meta.Count == 0 {
 		return nil
 	}
+	if ids := s.front().ids; len(ids) > 0 {
+		s.First = ids[0]
+		return nil
+	}
 	return s.tx.ScanOrdered(&s.key, &s.meta, entryKey(from), entriesEnd, func(k, _ []byte) bool {
 		s.First = DecodeID(k[1:])
 		return false
@@ -189,6 +193,7 @@ func (s *Stream) Delete(id ID) (bool, error) {
 	if err != nil || !found {
 		return false, err
 	}
+	s.forget(id)
 	s.tx.RemoveIndex(&s.key, &s.meta, entryKey(id))
 	s.meta.Count--
 	s.changed = true
@@ -222,25 +227,30 @@ type Trimming struct {
 	Limit  uint64
 }
 
-// Trim removes entries from the front and returns how many. It walks over those that it removes and one more, or over
-// those that stay if they are far fewer; if there are none to remove it reads nothing.
+// Trim removes entries from the front and returns how many. A few are known (see front); otherwise it walks over those
+// that it removes and one more, or over those that stay if they are far fewer; if there are none to remove it reads
+// nothing.
 func (s *Stream) Trim(t Trimming) (removed uint64, err error) {
 	if s.meta.Count == 0 || t.ByID && !s.First.Less(t.MinID) || !t.ByID && s.meta.Count <= t.MaxLen {
 		return 0, nil
 	}
-	most := s.meta.Count
-	if !t.ByID {
-		most -= t.MaxLen
+	// most are the entries that go; by ID they may not be known yet, and it is the length.
+	most, known := s.meta.Count-t.MaxLen, true
+	if t.ByID {
+		if most, known, err = s.before(t.MinID); err != nil {
+			return 0, err
+		}
 	}
 	if t.Approx {
 		if t.Limit > 0 {
 			most = min(most, t.Limit)
 		}
-		if t.ByID {
+		if !known {
 			if most, err = s.countBefore(t.MinID, most); err != nil {
 				return 0, err
 			}
 		}
+		known = true
 		// The last node may be a part of one.
 		if most < s.meta.Count {
 			most -= most % NodeEntries
@@ -249,7 +259,10 @@ func (s *Stream) Trim(t Trimming) (removed uint64, err error) {
 			return 0, nil
 		}
 	}
-	stay, few, err := s.fewStay(t, most)
+	if known && most < frontMost {
+		return most, s.dropFirst(most)
+	}
+	stay, few, err := s.fewStay(t, most, known)
 	if err != nil {
 		return 0, err
 	}
@@ -257,6 +270,12 @@ func (s *Stream) Trim(t Trimming) (removed uint64, err error) {
 		removed = s.meta.Count - stay
 		return removed, s.keepLast(stay)
 	}
+	return s.dropUntil(t, most)
+}
+
+// dropUntil removes the first entries: most, or, by ID, fewer.
+func (s *Stream) dropUntil(t Trimming, most uint64) (removed uint64, err error) {
+	s.front().ids = nil
 	first := ID{}
 	err = s.Range(s.First, Max, func(id ID, _ Fields) bool {
 		if removed == most || t.ByID && !id.Less(t.MinID) {
@@ -279,14 +298,13 @@ const (
 	keepShare = 8
 )
 
-// fewStay reports whether trimming is done so, and how many entries stay. most are the entries that go; by ID, if
-// trimming is exact, they are not known yet, and it is the length.
-func (s *Stream) fewStay(t Trimming, most uint64) (stay uint64, few bool, err error) {
+// fewStay reports whether trimming is done so, and how many entries stay. most are the entries that go, if that is known.
+func (s *Stream) fewStay(t Trimming, most uint64, known bool) (stay uint64, few bool, err error) {
 	limit := s.meta.Count / keepShare
 	if s.Groups > 0 || most < dropMin || !s.key.Found || s.key.Meta.ID != s.meta.ID {
 		return 0, false, nil
 	}
-	if stay = s.meta.Count - most; t.ByID && !t.Approx {
+	if stay = s.meta.Count - most; !known {
 		err = s.RangeBack(t.MinID, Max, func(ID, Fields) bool {
 			stay++
 			return stay <= limit
