@@ -29,6 +29,8 @@ var suites = map[string]config{
 		pipelines: []int{16}, rounds: 5, requests: 50_000, size: 3},
 	"bits": {tests: named("setbit,append,pfadd,getrange"), pipelines: []int{16}, rounds: 5, requests: 50_000, keys: 100_000,
 		size: 3},
+	"more": {tests: named("setex,expire,hget,hincrby,hrandfield,sismember,srandmember,lmove,zscore,zrank,zincrby,zrangebyscore," +
+		"xadd_maxlen,xadd_nodes,xrange_100,xreadgroup"), pipelines: []int{16}, rounds: 5, requests: 50_000, keys: 100_000, size: 3},
 }
 
 // own are the tests that redis-benchmark lacks, and its LRANGE tests, which would push as many elements as
@@ -47,7 +49,36 @@ var own = []test{
 	{name: "append", command: []string{"APPEND", "bench:appended", "xxx"}},
 	{name: "pfadd", command: []string{"PFADD", "bench:hll", "__rand_int__"}},
 	{name: "getrange", prepare: megabytes, command: []string{"GETRANGE", "bench:string", "4000000", "4000999"}},
+	{name: "setex", command: []string{"SETEX", "bench:key:__rand_int__", "1000", "xxx"}},
+	{name: "expire", prepare: benchHash, command: []string{"EXPIRE", "bench:fields", "1000"}},
+	{name: "hget", prepare: benchHash, command: []string{"HGET", "bench:fields", "__rand_int__"}},
+	{name: "hincrby", prepare: benchHash, command: []string{"HINCRBY", "bench:fields", "__rand_int__", "1"}},
+	{name: "hrandfield", prepare: benchHash, command: []string{"HRANDFIELD", "bench:fields"}},
+	{name: "sismember", prepare: benchSet, command: []string{"SISMEMBER", "bench:members", "__rand_int__"}},
+	{name: "srandmember", prepare: benchSet, command: []string{"SRANDMEMBER", "bench:members", "10"}},
+	{name: "lmove", prepare: many("RPUSH", "bench:ring", 10_000, func(i int) []string { return []string{strconv.Itoa(i)} }),
+		command: []string{"LMOVE", "bench:ring", "bench:ring", "LEFT", "RIGHT"}},
+	{name: "zscore", prepare: benchScores, command: []string{"ZSCORE", "bench:scores", "__rand_int__"}},
+	{name: "zrank", prepare: benchScores, command: []string{"ZRANK", "bench:scores", "__rand_int__"}},
+	{name: "zincrby", prepare: benchScores, command: []string{"ZINCRBY", "bench:scores", "1", "__rand_int__"}},
+	{name: "zrangebyscore", prepare: benchScores,
+		command: []string{"ZRANGEBYSCORE", "bench:scores", "1__rand_int__", "+inf", "LIMIT", "0", "10"}},
+	{name: "xadd_maxlen", command: []string{"XADD", "bench:log", "MAXLEN", "1000", "*", "field", "xxx"}},
+	{name: "xadd_nodes", command: []string{"XADD", "bench:nodes", "MAXLEN", "~", "1000", "*", "field", "xxx"}},
+	{name: "xrange_100", prepare: entries("bench:entries", 100), command: []string{"XRANGE", "bench:entries", "-", "+", "COUNT", "100"}},
+	{name: "xreadgroup", prepare: entries("bench:queue", 200_000),
+		command: []string{"XREADGROUP", "GROUP", "g", "c", "COUNT", "1", "STREAMS", "bench:queue", ">"}},
 }
+
+// benchHash, benchSet and benchScores have 100,000 members: the random numbers of redis-benchmark, which have twelve digits.
+var (
+	benchHash = many("HSET", "bench:fields", 100_000, func(i int) []string { return []string{fmt.Sprintf("%012d", i), "1"} })
+	benchSet  = many("SADD", "bench:members", 100_000, func(i int) []string { return []string{fmt.Sprintf("%012d", i)} })
+	// The scores are spread over the numbers with a 1 before the twelve digits.
+	benchScores = many("ZADD", "bench:scores", 100_000, func(i int) []string {
+		return []string{fmt.Sprintf("1%012d", i), fmt.Sprintf("%012d", i)}
+	})
+)
 
 // evalScript has ten lines, reads and writes a key, and builds a table.
 const evalScript = `local key = KEYS[1]
@@ -90,6 +121,23 @@ func many(command, key string, n int, element func(i int) []string) func(*wire.C
 			}
 		}
 		return nil
+	}
+}
+
+// entries makes a stream of n entries and a group that has read none of them.
+func entries(key string, n int) func(*wire.Conn) error {
+	return func(c *wire.Conn) error {
+		const script = "for i = 1, ARGV[1] do redis.call('XADD', KEYS[1], '*', 'field', 'xxx') end"
+		if _, err := c.Must("DEL", key); err != nil {
+			return err
+		}
+		for left := n; left > 0; left -= 1000 {
+			if _, err := c.Must("EVAL", script, "1", key, strconv.Itoa(min(left, 1000))); err != nil {
+				return err
+			}
+		}
+		_, err := c.Must("XGROUP", "CREATE", key, "g", "0")
+		return err
 	}
 }
 
