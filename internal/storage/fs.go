@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -16,13 +17,18 @@ import (
 // flushCategory is what the engine calls the files that a memtable flush writes.
 const flushCategory = "pebble-memtable-flush"
 
-// orderedFS keeps the engine behind the log: the first sync of a flush's file waits for the log's.
+// orderedFS keeps the engine behind the log: the first sync of a flush's file waits for the log's. Before a new table
+// it pauses where the ones before have failed.
 type orderedFS struct {
 	vfs.FS
 	beforeFlush func() error
+	pause       func()
 }
 
 func (f *orderedFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if strings.HasSuffix(name, ".sst") { // made without the engine's lock
+		f.pause()
+	}
 	file, err := f.FS.Create(name, category)
 	if err != nil || f.beforeFlush == nil || category != flushCategory {
 		return file, err

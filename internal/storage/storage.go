@@ -53,6 +53,8 @@ type Engine struct {
 	done   chan struct{}
 	wg     sync.WaitGroup
 	stalls stallCounter
+	// failing is what flushes and compactions meet at present.
+	failing failing
 }
 
 // formatVersion is the engine's on-disk format; raising it is a one-way step for a data directory.
@@ -71,7 +73,7 @@ func Open(opt Options) (*Engine, error) {
 	e.cache = pebble.NewCache(max(opt.CacheBytes, 8<<20))
 	logger := engineLogger{log: opt.Logger, fatal: opt.Fatal}
 	po := &pebble.Options{
-		FS:                          &orderedFS{FS: fs, beforeFlush: opt.BeforeFlush},
+		FS:                          &orderedFS{FS: fs, beforeFlush: opt.BeforeFlush, pause: func() { e.failing.pause(e.done) }},
 		Cache:                       e.cache,
 		DisableWAL:                  true,
 		FormatMajorVersion:          formatVersion,
@@ -133,13 +135,16 @@ func (e *Engine) tellFlushed(f func()) {
 
 func (e *Engine) listener(opt Options) *pebble.EventListener {
 	l := &pebble.EventListener{
-		FlushEnd: func(pebble.FlushInfo) {
+		FlushEnd: func(i pebble.FlushInfo) {
+			if i.Err == nil {
+				e.failing.succeeded()
+			}
 			select {
 			case e.notify <- struct{}{}:
 			default:
 			}
 		},
-		BackgroundError: func(err error) { opt.Logger.Error("engine: background error", "err", err) },
+		BackgroundError: func(err error) { e.failing.failed(err, opt.Logger) },
 		WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
 			e.stalls.begin()
 			opt.Logger.Warn("engine: writes stalled", "reason", i.Reason)
@@ -333,12 +338,21 @@ func (e *Engine) Apply(b *Batch) error {
 	return nil
 }
 
-// Flush makes all that is applied durable.
+// Flush makes all that is applied durable. It fails if the disk refuses that again and again; the engine goes on trying.
 func (e *Engine) Flush() error {
-	if err := e.db.Flush(); err != nil {
-		return fmt.Errorf("engine flush: %w", err)
+	flushed, err := e.db.AsyncFlush()
+	for err == nil {
+		var again <-chan struct{}
+		if again, err = e.failing.state(); err != nil {
+			break
+		}
+		select {
+		case <-flushed:
+			return nil
+		case <-again:
+		}
 	}
-	return nil
+	return fmt.Errorf("engine flush: %w", err)
 }
 
 // AsyncFlush starts a flush without waiting.

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -649,4 +651,47 @@ func TestMemDisk(t *testing.T) {
 	if free, err := d.Free("/"); free == 0 || err != nil {
 		t.Error(free, err)
 	}
+}
+
+// TestBrokenDisk: an engine whose directory is gone does not fill the log with its tries, answers who waits for a
+// flush, and can be closed. It works again when the directory is there again.
+func TestBrokenDisk(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "engine")
+	var lines lineCounter
+	e := open(t, Options{Dir: dir, Logger: slog.New(slog.NewTextHandler(&lines, nil))})
+	away := dir + ".away"
+	apply(t, e, "k", "v")
+	if err := os.Rename(dir, away); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Flush(); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("flush without a directory: %v", err)
+	}
+	if n := lines.n.Load(); n == 0 || n > 8 {
+		t.Errorf("%d lines in the log", n)
+	}
+	if err := os.Rename(away, dir); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		if err := e.Flush(); err == nil {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+	apply(t, e, "k", "w")
+	if err := os.Rename(dir, away); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("close without a directory: %v", err)
+	}
+}
+
+type lineCounter struct{ n atomic.Int32 }
+
+func (c *lineCounter) Write(b []byte) (int, error) {
+	c.n.Add(1)
+	return len(b), nil
 }
