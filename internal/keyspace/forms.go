@@ -108,7 +108,7 @@ func (f *forms) evictLocked() {
 		h := el.Value.(*heldForm)
 		if s, ok := h.form.(Shrinker); ok {
 			s.Shrink(h.size / 2)
-			if size := h.form.Size(); size <= h.size-h.size/4 {
+			if size := h.form.Size(); size < h.size && size <= h.size-h.size/4 {
 				f.mu.bytes += size - h.size
 				h.size = size
 				continue

@@ -594,3 +594,26 @@ func TestRandomKeyReachesAll(t *testing.T) {
 		}
 	}
 }
+
+// hollow is a form that gives up all its memory, and is still there.
+type hollow struct{ size int64 }
+
+func (h *hollow) Size() int64         { return h.size }
+func (h *hollow) Shrink(target int64) { h.size = min(h.size, target/2) }
+
+// Forms that shrink to nothing make room for the one that has just been put.
+func TestFormsAreEvicted(t *testing.T) {
+	var f forms
+	f.budget.Store(1000)
+	for id := range encoding.Collection(100) {
+		f.put(id, &hollow{int64(id%3) * 400})
+		if n := f.bytes(); n > 1000 {
+			t.Fatalf("%d bytes after %d forms", n, id+1)
+		}
+	}
+	f.budget.Store(1)
+	f.put(1000, &hollow{500})
+	if n := f.bytes(); n > 1 {
+		t.Errorf("%d bytes of 1", n)
+	}
+}
