@@ -262,6 +262,11 @@ func xAdd(c *Call) error {
 	if !ok {
 		return Error(resp.ErrStreamIDSmall)
 	}
+	if o.trims {
+		if err := s.Foresee(o.trim); err != nil {
+			return err
+		}
+	}
 	s.Add(id, c.Args[o.at+1:])
 	trimmed := uint64(0)
 	if o.trims {

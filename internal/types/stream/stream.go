@@ -8,6 +8,7 @@
 package stream
 
 import (
+	"cmp"
 	"errors"
 
 	"haypile/internal/encoding"
@@ -104,12 +105,8 @@ func (s *Stream) findFirst() error {
 	if s.meta.Count == 0 {
 		return nil
 	}
-	if ids := s.front().ids; len(ids) > 0 {
-		s.First = ids[0]
-		return nil
-	}
-	return s.tx.ScanOrdered(&s.key, &s.meta, entryKey(from), entriesEnd, func(k, _ []byte) bool {
-		s.First = DecodeID(k[1:])
+	return s.Range(from, Max, func(id ID, _ Fields) bool {
+		s.First = id
 		return false
 	})
 }
@@ -117,7 +114,9 @@ func (s *Stream) findFirst() error {
 // Add appends an entry, whose ID must be higher than Last.
 func (s *Stream) Add(id ID, fields [][]byte) {
 	s.Create()
-	s.tx.PutIndex(&s.key, &s.meta, entryKey(id), appendEntry(make([]byte, 0, entrySize(fields)), fields))
+	row := appendEntry(make([]byte, 0, entrySize(fields)), fields)
+	s.own().append(id, row, s.room())
+	s.tx.PutIndex(&s.key, &s.meta, entryKey(id), row)
 	if s.meta.Count == 0 {
 		s.First = id
 	}
@@ -131,7 +130,10 @@ func (s *Stream) Get(id ID) (f Fields, found bool, err error) {
 	if s.meta.Count == 0 || id.Less(s.First) || s.Last.Less(id) {
 		return f, false, nil
 	}
-	v, found, err := s.tx.GetIndex(&s.key, &s.meta, entryKey(id))
+	v, found, known := s.known(id)
+	if !known {
+		v, found, err = s.tx.GetIndex(&s.key, &s.meta, entryKey(id))
+	}
 	if err != nil || !found {
 		return f, false, err
 	}
@@ -149,35 +151,6 @@ func (s *Stream) RangeBack(from, to ID, visit func(ID, Fields) (more bool)) erro
 	return s.walk(from, to, false, visit)
 }
 
-func (s *Stream) walk(from, to ID, up bool, visit func(ID, Fields) bool) error {
-	if from.Less(s.First) {
-		from = s.First
-	}
-	if s.Last.Less(to) {
-		to = s.Last
-	}
-	if s.meta.Count == 0 || to.Less(from) {
-		return nil
-	}
-	end := entriesEnd
-	if next, ok := to.Next(); ok {
-		end = entryKey(next)
-	}
-	scan := s.tx.ScanOrdered
-	if !up {
-		scan = s.tx.ScanOrderedBack
-	}
-	var bad error
-	err := scan(&s.key, &s.meta, entryKey(from), end, func(k, v []byte) bool {
-		var f Fields
-		if f, bad = parseEntry(v); bad != nil {
-			return false
-		}
-		return visit(DecodeID(k[1:]), f)
-	})
-	return errors.Join(err, bad)
-}
-
 // Top is the ID of the last entry, 0-0 if there is none; Last may be that of an entry that was deleted.
 func (s *Stream) Top() (top ID, err error) {
 	err = s.RangeBack(ID{}, Max, func(id ID, _ Fields) bool {
@@ -193,7 +166,7 @@ func (s *Stream) Delete(id ID) (bool, error) {
 	if err != nil || !found {
 		return false, err
 	}
-	s.forget(id)
+	s.own().remove(id)
 	s.tx.RemoveIndex(&s.key, &s.meta, entryKey(id))
 	s.meta.Count--
 	s.changed = true
@@ -227,7 +200,7 @@ type Trimming struct {
 	Limit  uint64
 }
 
-// Trim removes entries from the front and returns how many. A few are known (see front); otherwise it walks over those
+// Trim removes entries from the front and returns how many. A few are looked up first (see runs); otherwise it walks over those
 // that it removes and one more, or over those that stay if they are far fewer; if there are none to remove it reads
 // nothing.
 func (s *Stream) Trim(t Trimming) (removed uint64, err error) {
@@ -259,7 +232,7 @@ func (s *Stream) Trim(t Trimming) (removed uint64, err error) {
 			return 0, nil
 		}
 	}
-	if known && most < frontMost {
+	if known && most < few {
 		return most, s.dropFirst(most)
 	}
 	stay, few, err := s.fewStay(t, most, known)
@@ -275,9 +248,8 @@ func (s *Stream) Trim(t Trimming) (removed uint64, err error) {
 
 // dropUntil removes the first entries: most, or, by ID, fewer.
 func (s *Stream) dropUntil(t Trimming, most uint64) (removed uint64, err error) {
-	s.front().ids = nil
 	first := ID{}
-	err = s.Range(s.First, Max, func(id ID, _ Fields) bool {
+	err = s.scan(s.First, Max, true, func(id ID, _ Fields) bool {
 		if removed == most || t.ByID && !id.Less(t.MinID) {
 			first = id
 			return false
@@ -288,7 +260,27 @@ func (s *Stream) dropUntil(t Trimming, most uint64) (removed uint64, err error) 
 	})
 	s.meta.Count -= removed
 	s.First, s.changed = first, true
+	s.own().removeBefore(cmp.Or(first, Max))
 	return removed, err
+}
+
+// Foresee reads what trimming will need after an entry was added, so that it fails, if it has to, before the first
+// change; see own.
+func (s *Stream) Foresee(t Trimming) (err error) {
+	switch {
+	case s.meta.Count == 0:
+	case t.ByID:
+		_, _, err = s.before(t.MinID)
+	case s.meta.Count >= t.MaxLen:
+		n := s.meta.Count + 1 - t.MaxLen
+		if t.Approx {
+			n -= n % NodeEntries
+		}
+		if n > 0 {
+			_, err = s.firstIDs(min(n, few))
+		}
+	}
+	return err
 }
 
 // Where at least dropMin entries go and at most one of keepShare stays, those that stay are copied and the others

@@ -170,7 +170,7 @@ func TestEntries(t *testing.T) {
 	tx := newTxn(t)
 	var model []ID
 	last := ID{}
-	for i := range 3000 {
+	for i := range 1500 {
 		s := open(t, tx)
 		if s.Len() != uint64(len(model)) {
 			t.Fatalf("step %d: %d entries, want %d", i, s.Len(), len(model))
@@ -208,10 +208,24 @@ func TestEntries(t *testing.T) {
 				t.Fatalf("step %d: %+v of %d trimmed %d, want %d, %v", i, trim, len(model), n, want, err)
 			}
 			model = model[want:]
+		case 2:
+			f := s.own()
+			switch rng.IntN(4) {
+			case 0:
+				s.tx.DropForm(s.meta.ID) // as if another had needed the room
+			case 1:
+				f.Shrink(0)
+			case 2:
+				f.Shrink(f.Size() / 2)
+			}
 		default:
 			for range rng.IntN(12) {
 				last, _ = ID{last.MS + rng.Uint64N(2), last.Seq}.Next()
-				s.Add(last, [][]byte{[]byte("f"), last.Append(nil)})
+				fields := [][]byte{[]byte("f"), last.Append(nil)}
+				if rng.IntN(20) == 0 { // so that runs are of few entries, too
+					fields = slices.Repeat(fields, 1+rng.IntN(400))
+				}
+				s.Add(last, fields)
 				model = append(model, last)
 			}
 		}
@@ -219,6 +233,36 @@ func TestEntries(t *testing.T) {
 			t.Fatal(err)
 		}
 		checkEntries(t, rng, open(t, tx), model, last)
+		checkRuns(t, open(t, tx), model)
+	}
+}
+
+// checkRuns compares what is in memory with all entries.
+func checkRuns(t *testing.T, s *Stream, model []ID) {
+	t.Helper()
+	f, size, before := s.form(), int64(runOverhead), ID{}
+	for i, r := range f.mu.all {
+		size += r.size()
+		if i > 0 && !before.Less(r.from) || r.to.Less(r.from) {
+			t.Fatalf("run from %v to %v behind %v", r.from, r.to, before)
+		}
+		before = r.to
+		from, to := s.First, r.to
+		if from.Less(r.from) {
+			from = r.from
+		}
+		var want []ID
+		for _, id := range model {
+			if !id.Less(from) && !to.Less(id) {
+				want = append(want, id)
+			}
+		}
+		if got := r.ids[r.at(from):]; len(model) > 0 && !slices.Equal(got, want) {
+			t.Fatalf("run from %v to %v has %v, want %v", r.from, r.to, got, want)
+		}
+	}
+	if f.Size() != size {
+		t.Fatalf("size %d, want %d", f.Size(), size)
 	}
 }
 
