@@ -105,6 +105,11 @@ func (z *ZSet) insert(order []byte) error {
 	if _, err := z.descend(z.form(), order, height > 0); err != nil {
 		return err
 	}
+	return z.insertAt(order, height)
+}
+
+// insertAt inserts an entry that is a separator on as many levels as height says. Where to was read before.
+func (z *ZSet) insertAt(order []byte, height int) error {
 	t := z.own()
 	p, err := z.descend(t, order, height > 0)
 	if err != nil {
@@ -279,10 +284,17 @@ func (z *ZSet) move(was, order []byte) error {
 		return err
 	}
 	if from.levels > 0 && (from.step[1] != to.step[1] || from.height(was) > 0) {
+		// All is read before the first change: the tree is lost if that fails later.
+		height := randomHeight(z.x.levels)
+		if height > 0 {
+			if _, err := z.descend(t, order, true); err != nil {
+				return err
+			}
+		}
 		if err := z.remove(was); err != nil {
 			return err
 		}
-		return z.insert(order)
+		return z.insertAt(order, height)
 	}
 	t = z.own()
 	if from, err = z.descend(t, was, false); err != nil || from.leaf == nil {

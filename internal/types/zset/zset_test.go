@@ -669,3 +669,58 @@ func measure(n *node) int64 {
 	}
 	return size
 }
+
+// TestMovesKeepTheTree: a change that finds out under HotOnly that it needs more than is in memory finds that out
+// before its first change, or the tree would be lost with what it changed, again and again.
+func TestMovesKeepTheTree(t *testing.T) {
+	b := newBench(t)
+	b.close()
+	b.cache = 64 << 20
+	b.open()
+	const n = 20_000
+	rng := rand.New(rand.NewPCG(5, 5))
+	scores := make([]float64, n)
+	member := func(i int) []byte { return fmt.Appendf(nil, "m%05d", i) }
+	b.run(func(_ *keyspace.Txn, z *ZSet) error {
+		for i := range n {
+			scores[i] = rng.Float64() * n
+			if err := z.Put(member(i), scores[i], 0, false); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	b.close()
+	b.open() // nothing is in memory
+	colds, losses := 0, 0
+	for range 3000 {
+		i, score := rng.IntN(n), rng.Float64()*n
+		b.run(func(tx *keyspace.Txn, z *ZSet) error {
+			if _, _, err := z.Score(member(i)); err != nil { // as every command does first
+				return err
+			}
+			mark := tx.Mark()
+			tx.HotOnly(true)
+			err := z.Put(member(i), score, scores[i], true)
+			tx.HotOnly(false)
+			if errors.Is(err, keyspace.ErrCold) {
+				colds++
+				// What was taken out of the store before the error is not there any more.
+				was := tx.Form(z.Key().Meta.ID, func() keyspace.Form { return nil })
+				tx.Rollback(&mark)
+				if tx.Form(z.Key().Meta.ID, z.newTree) != was {
+					losses++
+				}
+				*z, err = Open(tx, []byte("z"))
+				if err == nil {
+					err = z.Put(member(i), score, scores[i], true)
+				}
+			}
+			scores[i] = score
+			return err
+		})
+	}
+	if colds == 0 || losses > 2 {
+		t.Errorf("%d of %d changes that needed the engine lost the tree", losses, colds)
+	}
+}
