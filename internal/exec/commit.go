@@ -22,11 +22,15 @@ type (
 const commandPauseExempt = command.Admin | command.NoAuth
 
 // inline reports whether a command may be run by an event loop, among those of other connections: it is one of
-// the data commands that need no more than their own keys, or about nothing but its connection, or runs a script.
+// the data commands that need no more than their own keys, or about nothing but its connection, or runs a script. One
+// that may wait for keys is run if it need not; see invokeHot.
 func inline(cmd *commands.Command) bool {
-	const never = command.Exclusive | command.WholeSpace | command.Blocking | command.Admin | command.NoScript |
+	never := command.Exclusive | command.WholeSpace | command.Blocking | command.Admin | command.NoScript |
 		command.NoAuth | command.MayReplicate | command.PubSub | command.Heavy
 	const plain = command.Fast | command.Session
+	if blocks(cmd) {
+		never &^= command.Blocking | command.NoScript
+	}
 	f := cmd.Flags
 	if f&command.Script != 0 {
 		return len(cmd.Sub) == 0

@@ -426,7 +426,10 @@ func (s *Session) target(cmd, sub *commands.Command) *commands.Command {
 func (s *Session) dispatch(cmd *commands.Command, args [][]byte) {
 	switch f := cmd.Flags; {
 	case blocks(cmd):
-		s.runBlocking(cmd, args)
+		// Where there is something to get it is a write like others, and joins those of its pipeline.
+		if cmd.Flags&command.Write == 0 || !s.runWrite(cmd, args) {
+			s.runBlocking(cmd, args)
+		}
 	case f&command.Script != 0:
 		s.runScript(cmd, args)
 	case alone(cmd, args) && writes(cmd):
@@ -506,8 +509,9 @@ func (s *Session) readAlone(cmd *commands.Command, args [][]byte) {
 	s.stream(cmd, args, long)
 }
 
-// runWrite joins the command to the open transaction, or opens one.
-func (s *Session) runWrite(cmd *commands.Command, args [][]byte) {
+// runWrite joins the command to the open transaction, or opens one. It returns false, with nothing changed, if the
+// command has to wait for keys.
+func (s *Session) runWrite(cmd *commands.Command, args [][]byte) bool {
 	r := s.r
 	s.wants(cmd, args, false)
 	if r.open && !r.held.TryAcquire(s.want) {
@@ -515,20 +519,20 @@ func (s *Session) runWrite(cmd *commands.Command, args [][]byte) {
 	}
 	if !r.open {
 		if !s.enter(cmd, false) {
-			return
+			return true
 		}
 		if refusal := s.x.admitWrite(cmd); refusal != "" {
 			s.x.latch.RUnlock()
 			cmd.Stats.Rejected.Add(1)
 			s.fail(refusal)
-			return
+			return true
 		}
 		r.begin()
 		r.held.Acquire(s.want)
 	} else if refusal := s.x.admitWrite(cmd); refusal != "" {
 		cmd.Stats.Rejected.Add(1)
 		s.fail(refusal)
-		return
+		return true
 	}
 	t := r.tx
 	t.Begin(s.x.writeMode(cmd), s.Client.DB, s.timer.nowMillis())
@@ -536,6 +540,11 @@ func (s *Session) runWrite(cmd *commands.Command, args [][]byte) {
 	from, touched := len(s.Out.Buf), len(t.Touched())
 	m := t.Mark()
 	s.invokeMarked(cmd, args, &m, t.Changes())
+	if s.call.TakeWait() != nil {
+		t.Rollback(&m)
+		s.Out.Buf = s.Out.Buf[:from]
+		return false
+	}
 	s.noteReads(cmd, args)
 	s.wroteIn(cmd, from)
 	after := s.call.TakeAfter()
@@ -546,6 +555,7 @@ func (s *Session) runWrite(cmd *commands.Command, args [][]byte) {
 	for _, f := range after {
 		f()
 	}
+	return true
 }
 
 // runExclusive runs a writing command beside which nothing else may run; see alone.
@@ -633,7 +643,7 @@ func (s *Session) invoke(cmd *commands.Command, args [][]byte) {
 	s.r.tx.CountLookups()
 	events := len(s.r.tx.Events())
 	s.run(cmd, nil)
-	if s.cold || s.long {
+	if s.cold || s.long || s.mayNotWait() {
 		s.r.tx.DropEvents(events)
 		return
 	}

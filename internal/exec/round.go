@@ -300,14 +300,26 @@ func (s *Session) wroteIn(cmd *commands.Command, from int) {
 	s.keyed = s.keyed || cmd.Flags&keyedWrite != 0
 }
 
-// invokeHot runs a command on what is in memory; false, with nothing changed, if that is not enough.
+// mayNotWait reports whether the command that has just been run waits for keys where nobody may wait.
+func (s *Session) mayNotWait() bool { return s.call.Waits() && s.r.tx.InMemory() }
+
+// invokeHot runs a command on what is in memory; false, with nothing changed, if that is not enough, or if the command
+// has to wait for keys.
 func (s *Session) invokeHot(cmd *commands.Command, args [][]byte, m *keyspace.Mark, before int64) bool {
 	s.cold = false
+	from := len(s.Out.Buf)
 	s.r.tx.HotOnly(true)
 	if m != nil {
 		s.invokeMarked(cmd, args, m, before)
 	} else {
 		s.invokeBounded(cmd, args, min(replyOnLoop, s.x.replyBuffer()))
+	}
+	if s.mayNotWait() {
+		if m != nil {
+			s.r.tx.Rollback(m)
+		}
+		s.call.TakeWait()
+		s.Out.Buf, s.cold = s.Out.Buf[:from], true
 	}
 	s.r.tx.HotOnly(false)
 	if s.cold || s.long {

@@ -246,3 +246,41 @@ func TestPendingIsFound(t *testing.T) {
 	c.want("v", "HGET h f")
 	c.want("[f v]", "HGETALL h")
 }
+
+// TestBlockingCommandsOnLoops: where there is something to get, a command that might wait is one of the turn; where
+// there is nothing, it has left no trace, and waits elsewhere.
+func TestBlockingCommandsOnLoops(t *testing.T) {
+	g := newGate(t, gateOptions{})
+	l := g.loop(2)
+	for i, line := range []string{"RPUSH l a b c", "BLPOP none l 0", "BRPOP l 1", "BLMOVE l m LEFT LEFT 0", "ZADD z 1 x",
+		"BZPOPMIN z 0", "XADD s 1-1 f v", "XGROUP CREATE s g 0"} {
+		if !l.try(i%2, line) && !strings.HasPrefix(line, "XGROUP") {
+			t.Errorf("%s did not run", line)
+		}
+	}
+	l.end()
+	l.cs[0].Share(nil)
+	l.cs[0].want("OK", "XGROUP CREATE s g 0")
+	l.cs[0].Share(l.r)
+	for _, line := range []string{"XREADGROUP GROUP g c BLOCK 0 STREAMS s >", "XREAD BLOCK 0 STREAMS s 0"} {
+		if !l.try(0, line) {
+			t.Errorf("%s did not run", line)
+		}
+	}
+	l.end()
+	hits, misses, offset := g.x.Stats.Hits.Load(), g.x.Stats.Misses.Load(), g.x.Log().End()
+	for _, line := range []string{"BLPOP none l 0", "BLMOVE l m LEFT LEFT 0", "BZPOPMIN z 0", "XREAD BLOCK 0 STREAMS s none 1-1 0",
+		"XREADGROUP GROUP g c BLOCK 0 STREAMS s >"} {
+		if l.try(0, line) {
+			t.Errorf("%s ran although it has to wait", line)
+		}
+	}
+	l.want(t, "", "")
+	if h, m := g.x.Stats.Hits.Load(), g.x.Stats.Misses.Load(); h != hits || m != misses || g.x.Log().End() != offset {
+		t.Errorf("%d hits, %d misses, offset %d after what did not run; %d, %d, %d before", h, m, g.x.Log().End(), hits,
+			misses, offset)
+	}
+	if n := g.x.waiters.n.Load(); n != 0 {
+		t.Errorf("%d wait", n)
+	}
+}

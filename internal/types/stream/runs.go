@@ -268,6 +268,7 @@ func (s *Stream) walk(from, to ID, up bool, visit func(ID, Fields) bool) error {
 // load reads a run: the entries from an ID up to above, or from the ID down to below, or the first of those.
 func (s *Stream) load(below, above, id ID, up bool) (*run, error) {
 	r := &run{from: id, to: above}
+	r.used.Store(true)
 	if !up {
 		// Behind the last ID nothing is: such a run may grow, unless there is one that does.
 		if r.from, r.to = below, id; s.Last == id {
