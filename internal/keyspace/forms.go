@@ -26,10 +26,19 @@ type Shrinker interface {
 	Shrink(target int64)
 }
 
+// Forgetter is a form that survives a rollback: see ChangeForm.
+type Forgetter interface {
+	// Forget gives up the part whose change was taken back. The caller owns the form.
+	Forget(part uint64)
+}
+
 // forms are the forms of the collections used last, within a budget.
 type forms struct {
 	budget atomic.Int64
-	mu     struct {
+	// present counts the forms by their ids modulo presentLen, so that who changes a collection without one need
+	// not take the lock to see that.
+	present [presentLen]atomic.Int32
+	mu      struct {
 		sync.Mutex
 		all   map[encoding.Collection]*list.Element // of *heldForm
 		order list.List                             // most recent first
@@ -37,18 +46,33 @@ type forms struct {
 	}
 }
 
+const presentLen = 1 << 12
+
 type heldForm struct {
 	id   encoding.Collection
 	form Form
 	size int64 // as counted last
 }
 
-// ownForm is a form that a transaction has taken.
+// ownForm is the form of a collection that a transaction has changed: taken from the store, or made after the change,
+// which others do not see yet. It is nil while nobody has asked for one to read.
 type ownForm struct {
 	id   encoding.Collection
 	form Form
-	undo int // entries of the undo log when it was last asked for
+	// first and undo are the entries of the undo log before the first change and before the last.
+	first, undo int
+	// parts are what ChangeForm was told; without them, the whole form is gone with a change.
+	parts []formPart
+	whole bool
 }
+
+type formPart struct {
+	undo int
+	part uint64
+}
+
+// maxParts bounds what is remembered of the parts of a form.
+const maxParts = 4096
 
 func (f *forms) get(id encoding.Collection) Form {
 	f.mu.Lock()
@@ -79,12 +103,16 @@ func (f *forms) put(id encoding.Collection, form Form) Form {
 	}
 	h := &heldForm{id, form, form.Size()}
 	f.mu.all[id] = f.mu.order.PushFront(h)
+	f.present[id%presentLen].Add(1)
 	f.mu.bytes += h.size
 	f.evictLocked()
 	return form
 }
 
 func (f *forms) take(id encoding.Collection) Form {
+	if f.present[id%presentLen].Load() == 0 {
+		return nil
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	el := f.mu.all[id]
@@ -98,6 +126,7 @@ func (f *forms) take(id encoding.Collection) Form {
 func (f *forms) removeLocked(el *list.Element) {
 	h := f.mu.order.Remove(el).(*heldForm)
 	delete(f.mu.all, h.id)
+	f.present[h.id%presentLen].Add(-1)
 	f.mu.bytes -= h.size
 }
 
@@ -124,12 +153,47 @@ func (f *forms) bytes() int64 {
 	return f.mu.bytes
 }
 
+// formOf is what the transaction has of the form of a collection; nil: it has not changed that.
+func (t *Txn) formOf(id encoding.Collection) *ownForm {
+	if n := len(t.forms); n <= formsSmall {
+		for i := range t.forms {
+			if t.forms[i].id == id {
+				return &t.forms[i]
+			}
+		}
+		return nil
+	}
+	if t.formAt == nil {
+		t.formAt = map[encoding.Collection]int{}
+	}
+	if len(t.formAt) != len(t.forms) {
+		for i := len(t.formAt); i < len(t.forms); i++ {
+			t.formAt[t.forms[i].id] = i
+		}
+	}
+	if i, ok := t.formAt[id]; ok {
+		return &t.forms[i]
+	}
+	return nil
+}
+
+// formsSmall is up to how many forms are searched one by one.
+const formsSmall = 16
+
+// resetForms forgets the forms from number n on.
+func (t *Txn) resetForms(n int) {
+	clear(t.forms[n:])
+	t.forms = t.forms[:n]
+	t.formAt = nil
+}
+
 // Form is the form of a collection to read, made by make if there is none.
 func (t *Txn) Form(id encoding.Collection, make func() Form) Form {
-	for i := range t.forms {
-		if t.forms[i].id == id {
-			return t.forms[i].form
+	if o := t.formOf(id); o != nil {
+		if o.form == nil {
+			o.form, o.whole = make(), true // it will have what was changed before it was there
 		}
+		return o.form
 	}
 	if t.pin != nil {
 		return t.pinnedForm(id, make)
@@ -152,48 +216,87 @@ func (t *Txn) FormBudget() int64 {
 // OwnForm is the form of a collection to change, made by make if there is none; ask before each change. The key
 // must be locked exclusively.
 func (t *Txn) OwnForm(id encoding.Collection, make func() Form) Form {
-	for i := range t.forms {
-		if o := &t.forms[i]; o.id == id {
-			o.undo = len(t.rows.undo)
-			return o.form
-		}
+	o := t.change(id)
+	o.whole = true
+	if o.form == nil {
+		o.form = make()
 	}
-	f := t.store.forms.take(id)
-	if f == nil {
-		f = make()
+	return o.form
+}
+
+// ChangeForm is OwnForm for those who can do without: nil if there is no form yet. What is about to change is a part
+// of it. A form that is a Forgetter forgets these parts, and no more, if the change is taken back.
+func (t *Txn) ChangeForm(id encoding.Collection, part uint64) Form {
+	o := t.change(id)
+	switch {
+	case o.form == nil || o.whole:
+	case len(o.parts) == maxParts:
+		o.whole, o.parts = true, nil
+	default:
+		o.parts = append(o.parts, formPart{o.undo, part})
 	}
-	t.forms = append(t.forms, ownForm{id, f, len(t.rows.undo)})
-	return f
+	return o.form
+}
+
+// change notes that a collection is about to be changed, and takes its form.
+func (t *Txn) change(id encoding.Collection) *ownForm {
+	undo := len(t.rows.undo)
+	if o := t.formOf(id); o != nil {
+		o.undo = undo
+		return o
+	}
+	t.forms = append(t.forms, ownForm{id: id, form: t.store.forms.take(id), first: undo, undo: undo})
+	return &t.forms[len(t.forms)-1]
 }
 
 // DropForm forgets the form of a collection, which the transaction has taken.
 func (t *Txn) DropForm(id encoding.Collection) {
-	for i := range t.forms {
-		if t.forms[i].id == id {
-			t.forms = append(t.forms[:i], t.forms[i+1:]...)
-			return
-		}
+	if o := t.formOf(id); o != nil {
+		o.form, o.parts, o.whole = nil, nil, false
 	}
 }
 
-// rollbackForms forgets the forms that were changed since the undo log had n entries.
+// rollbackForms forgets the forms that were changed since the undo log had n entries, or the parts that were.
 func (t *Txn) rollbackForms(n int) {
-	kept := t.forms[:0]
+	kept := 0
 	for _, o := range t.forms {
+		before := o.first < n // the collection was changed before, too
 		// A form that was asked for at n was changed after that.
-		if o.undo < n {
-			kept = append(kept, o)
+		if o.undo >= n {
+			o.rollback(n)
+		}
+		if o.form != nil || before {
+			t.forms[kept] = o
+			kept++
 		}
 	}
-	clear(t.forms[len(kept):])
-	t.forms = kept
+	if kept < len(t.forms) {
+		t.resetForms(kept)
+	}
+}
+
+// rollback takes back what was changed since the undo log had n entries.
+func (o *ownForm) rollback(n int) {
+	f, ok := o.form.(Forgetter)
+	if !ok || o.whole {
+		o.form, o.parts, o.whole = nil, nil, false
+	} else {
+		kept := len(o.parts)
+		for kept > 0 && o.parts[kept-1].undo >= n {
+			kept--
+			f.Forget(o.parts[kept].part)
+		}
+		o.parts = o.parts[:kept]
+	}
+	o.first, o.undo = min(o.first, n-1), n-1
 }
 
 // settleForms gives the forms to the store.
 func (s *Store) settleForms(t *Txn) {
-	for _, o := range t.forms {
-		s.forms.put(o.id, o.form)
+	for i := range t.forms {
+		if o := &t.forms[i]; o.form != nil {
+			s.forms.put(o.id, o.form)
+		}
 	}
-	clear(t.forms)
-	t.forms = t.forms[:0]
+	t.resetForms(0)
 }

@@ -137,7 +137,7 @@ func (p *Pin) get(dst, key []byte) ([]byte, bool, error) {
 // pinnedForm is the form of a collection in a pinned transaction: its own, for the store's may be ahead.
 func (t *Txn) pinnedForm(id encoding.Collection, make func() Form) Form {
 	f := make()
-	t.forms = append(t.forms, ownForm{id, f, 0})
+	t.forms = append(t.forms, ownForm{id: id, form: f})
 	return f
 }
 

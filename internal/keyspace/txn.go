@@ -43,6 +43,7 @@ type Txn struct {
 	mem     arena
 	rows    overlay
 	forms   []ownForm
+	formAt  map[encoding.Collection]int // positions in forms, once there are many
 	effects []byte
 	segs    []segment
 	deltas  []delta
@@ -178,8 +179,7 @@ func (t *Txn) Reset() {
 	t.mem.reset()
 	t.rows.reset()
 	t.seen, t.large = seenRow{}, 0
-	clear(t.forms)
-	t.forms = t.forms[:0]
+	t.resetForms(0)
 	if cap(t.effects) > 1<<20 {
 		t.effects = nil
 	}
