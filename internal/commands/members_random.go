@@ -50,11 +50,18 @@ func drawn(count int64, members uint64) int {
 	return int(min(uint64(count), members))
 }
 
+// sampled is a value whose members can be drawn.
+type sampled interface {
+	Live() (uint64, error)
+	Random(n uint64, values bool, visit func(members.Pair)) error
+	RandomDistinct(n uint64, values bool, visit func(members.Pair)) error
+}
+
 // writeRandom answers a query; value writes the value of a member.
-func (c *Call) writeRandom(m *members.Members, q randomQuery, value func([]byte)) error {
+func (c *Call) writeRandom(m sampled, q randomQuery, value func([]byte)) error {
 	if q.one {
 		found := false
-		err := m.Random(1, func(p members.Pair) {
+		err := m.Random(1, false, func(p members.Pair) {
 			found = true
 			c.Out.Bulk(p.Member)
 		})
@@ -83,9 +90,9 @@ func (c *Call) writeRandom(m *members.Members, q randomQuery, value func([]byte)
 		}
 	}
 	if q.count >= 0 {
-		err = m.RandomDistinct(uint64(q.count), visit)
+		err = m.RandomDistinct(uint64(q.count), q.values, visit)
 	} else {
-		err = m.Random(uint64(-q.count), visit)
+		err = m.Random(uint64(-q.count), q.values, visit)
 	}
 	if q.values && c.Out.Proto < 3 {
 		n *= 2

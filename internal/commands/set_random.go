@@ -31,7 +31,7 @@ func sRandMember(c *Call) error {
 	}
 	if len(c.Args) == 2 {
 		found := false
-		err = s.Random(1, func(p members.Pair) {
+		err = s.Random(1, false, func(p members.Pair) {
 			found = true
 			c.Out.Bulk(p.Member)
 		})
@@ -46,9 +46,9 @@ func sRandMember(c *Call) error {
 		n++
 	}
 	if count >= 0 {
-		err = s.RandomDistinct(uint64(count), visit)
+		err = s.RandomDistinct(uint64(count), false, visit)
 	} else {
-		err = s.Random(uint64(-count), visit)
+		err = s.Random(uint64(-count), false, visit)
 	}
 	c.Out.EndArray(list, n)
 	return err
@@ -76,7 +76,7 @@ func sPop(c *Call) error {
 	if many {
 		list = c.Out.Defer()
 	}
-	if err := s.RandomDistinct(min(uint64(count), s.Len()), func(p members.Pair) {
+	if err := s.RandomDistinct(min(uint64(count), s.Len()), false, func(p members.Pair) {
 		c.Out.Bulk(p.Member)
 		effect = append(effect, append([]byte(nil), p.Member...))
 	}); err != nil {
@@ -84,9 +84,7 @@ func sPop(c *Call) error {
 	}
 	taken := effect[2:]
 	for _, m := range taken {
-		if _, err := s.Delete(m); err != nil {
-			return err
-		}
+		s.Take(m)
 	}
 	switch {
 	case many:

@@ -287,7 +287,7 @@ func zRandMember(c *Call) error {
 		return err
 	}
 	var bad error
-	err = c.writeRandom(&z.Members, p, func(value []byte) {
+	err = c.writeRandom(&z, p, func(value []byte) {
 		score, err := zset.ParseScore(value)
 		if err != nil {
 			bad = err

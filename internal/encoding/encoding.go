@@ -53,8 +53,11 @@ type Space uint32
 // Collection identifies the elements of one value. Never used twice.
 type Collection uint64
 
-// HashEnd is the number of hashes: all are smaller.
-const HashEnd = 1 << 48
+// Hashes have HashBits bits: all are smaller than HashEnd.
+const (
+	HashBits = 48
+	HashEnd  = 1 << HashBits
+)
 
 // hashMask keeps 48 bits.
 const hashMask = HashEnd - 1

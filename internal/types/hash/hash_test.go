@@ -154,7 +154,7 @@ func TestDrawIsFair(t *testing.T) {
 			n, times := c[0], c[1]
 			seen := map[string]int{}
 			for range times {
-				if err := h.Random(uint64(n), func(p members.Pair) { seen[string(p.Member)]++ }); err != nil {
+				if err := h.Random(uint64(n), true, func(p members.Pair) { seen[string(p.Member)]++ }); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -186,12 +186,12 @@ func TestDrawFromCrowdedFields(t *testing.T) {
 		}
 		for _, n := range []uint64{1, 5, 10, 15, 400} {
 			seen := map[string]bool{}
-			if err := h.RandomDistinct(n, func(p members.Pair) { seen[string(p.Member)] = true }); err != nil ||
+			if err := h.RandomDistinct(n, true, func(p members.Pair) { seen[string(p.Member)] = true }); err != nil ||
 				uint64(len(seen)) != n {
 				t.Errorf("%d of %d fields: %v", len(seen), n, err)
 			}
 			drawn := 0
-			if err := h.Random(n, func(members.Pair) { drawn++ }); err != nil || uint64(drawn) != n {
+			if err := h.Random(n, true, func(members.Pair) { drawn++ }); err != nil || uint64(drawn) != n {
 				t.Errorf("%d of %d fields: %v", drawn, n, err)
 			}
 		}

@@ -93,6 +93,9 @@ func (m *Members) put(member, value []byte, added bool, old, deadline int64) {
 	if m.meta.ID == 0 {
 		m.meta = m.tx.NewCollection(&m.key, m.typ)
 	}
+	if added {
+		m.note(member, true)
+	}
 	m.tx.PutTimed(&m.key, &m.meta, member, value, deadline)
 	if added {
 		m.meta.Count++
@@ -113,8 +116,12 @@ func (m *Members) Delete(member []byte) (bool, error) {
 	return true, nil
 }
 
+// Take removes a member that was drawn, from a value whose members have no deadlines.
+func (m *Members) Take(member []byte) { m.remove(member, 0) }
+
 // remove removes a member that is there, with its deadline.
 func (m *Members) remove(member []byte, deadline int64) {
+	m.note(member, false)
 	m.tx.RemoveElement(&m.key, &m.meta, member)
 	m.meta.Count--
 	if deadline != 0 {
@@ -131,6 +138,9 @@ func (m *Members) Save() error {
 		return nil
 	case m.meta.Count == 0:
 		m.changed = false
+		if m.typ != encoding.ZSet {
+			m.tx.DropForm(m.meta.ID)
+		}
 		if m.key.Found && m.key.Meta.ID == m.meta.ID {
 			m.meta = encoding.Meta{}
 			m.tx.RemoveEmpty(&m.key)
