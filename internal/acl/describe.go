@@ -3,7 +3,7 @@ package acl
 import (
 	"strings"
 
-	"haypile/internal/option"
+	"haypile/internal/quote"
 )
 
 // Selector is a set of rights as ACL GETUSER prints it.
@@ -61,13 +61,13 @@ func (u *User) ConfigLine() string {
 	for _, w := range u.Words() {
 		words = append(words, strings.Split(w, " ")...)
 	}
-	return option.QuoteWords(words)
+	return quote.Join(words)
 }
 
 // quoteInner makes a word safe inside a selector, where quotes are understood and a ) at the end of a word ends
 // the selector.
 func quoteInner(word string) string {
-	if q := option.Quote(word); q != word || !strings.HasSuffix(word, ")") {
+	if q := quote.Word(word); q != word || !strings.HasSuffix(word, ")") {
 		return q
 	}
 	return `"` + word + `"`

@@ -11,6 +11,7 @@ import (
 var layers = map[string]int{
 	"internal/resp": 0, "internal/command": 0, "internal/option": 0, "internal/slot": 0, "internal/topology": 0,
 	"internal/event": 0, "internal/keyevent": 0, "internal/disk": 0, "internal/glob": 0, "internal/commandinfo": 0,
+	"internal/quote": 0,
 
 	"internal/encoding": 1, "internal/storage": 1, "internal/replog": 1, "internal/rdb": 1, "internal/metastore": 1,
 	"internal/datadir": 1,
@@ -34,6 +35,8 @@ var sideways = map[[2]string]string{
 	{"internal/exec", "internal/commands"}:         "the gate runs the commands that the table names",
 	{"internal/session", "internal/exec"}:          "a connection hands its commands to the gate",
 	{"internal/option", "internal/keyevent"}:       "an option names classes of events",
+	{"internal/option", "internal/quote"}:          "lines of the configuration are split as Redis does",
+	{"internal/resp", "internal/quote"}:            "inline requests are split as Redis does",
 	{"internal/commandinfo", "internal/command"}:   "COMMAND is answered from the table",
 	{"internal/commandinfo", "internal/glob"}:      "COMMAND LIST FILTERBY PATTERN",
 	{"internal/commandinfo", "internal/resp"}:      "COMMAND is answered from the table, to a client",

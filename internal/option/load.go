@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"haypile/internal/quote"
 )
 
 // Bounds on what a configuration may be.
@@ -268,7 +270,7 @@ func (l *loader) arguments(args []string) {
 	for n := 1; len(args) > 0; n++ {
 		name, ok := strings.CutPrefix(args[0], "--")
 		if !ok {
-			l.problem(Problem{CommandLine, n, Quote(args[0]), "expected an option that begins with --"})
+			l.problem(Problem{CommandLine, n, quote.Word(args[0]), "expected an option that begins with --"})
 			return
 		}
 		args = args[1:]
@@ -287,7 +289,7 @@ func (l *loader) arguments(args []string) {
 			args = args[1:]
 		}
 		if err := l.directive(words, 0); err != nil {
-			text := mask(strings.ToLower(words[0]) + " " + QuoteWords(words[1:]))
+			text := mask(strings.ToLower(words[0]) + " " + quote.Join(words[1:]))
 			l.problem(Problem{CommandLine, n, "--" + strings.TrimRight(text, " "), err.Error()})
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"haypile/internal/quote"
 )
 
 func writeFile(t *testing.T, dir, name, text string) string {
@@ -33,8 +35,8 @@ func TestLoadFile(t *testing.T) {
 	writeFile(t, dir, "b.inc", "hz 44\n")
 	path := writeFile(t, dir, "haypile.conf", "# comment\n\n  \tMaxClients 50\r\n"+
 		"save 10 1\nsave 20 2\n"+
-		"include "+Quote(filepath.Join(dir, "*.inc"))+"\n"+
-		"include "+Quote(filepath.Join(dir, "none*"))+"\n"+
+		"include "+quote.Word(filepath.Join(dir, "*.inc"))+"\n"+
+		"include "+quote.Word(filepath.Join(dir, "none*"))+"\n"+
 		"logfile \"/tmp/a b\"\nslaveof 10.0.0.1 6380\nmaxmemory 1gb\nuser alice on >x ~*\nuser bob off\n"+
 		"client-output-buffer-limit normal 1mb 2mb 3\nclient-output-buffer-limit slave 0 0 0\n"+
 		"bind 127.0.0.1 ::1\nmaxclients 60")
@@ -175,13 +177,13 @@ func TestProblemsHideSecrets(t *testing.T) {
 func TestLoadIsBounded(t *testing.T) {
 	dir := t.TempDir()
 	loop := filepath.Join(dir, "loop.conf")
-	writeFile(t, dir, "loop.conf", "include "+Quote(loop)+"\n")
+	writeFile(t, dir, "loop.conf", "include "+quote.Word(loop)+"\n")
 	_, err := Load([]string{loop}, nil)
 	if err == nil || !strings.Contains(err.Error(), "nested more than 16 deep") {
 		t.Errorf("a file that includes itself: %v", err)
 	}
 	// Two includes of itself would be 2^16 files.
-	writeFile(t, dir, "loop.conf", strings.Repeat("include "+Quote(loop)+"\n", 2))
+	writeFile(t, dir, "loop.conf", strings.Repeat("include "+quote.Word(loop)+"\n", 2))
 	var le *LoadError
 	if _, err := Load([]string{loop}, nil); !errors.As(err, &le) || len(le.Problems) > maxProblems || !le.More {
 		t.Errorf("a file that includes itself twice: %v", err)

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"haypile/internal/quote"
 )
 
 // ErrNoFile refuses CONFIG REWRITE of a node that was started without a file.
@@ -286,7 +288,7 @@ func (s *Spec) overridingLines(val value) []string {
 		if len(val.words) == 0 {
 			return []string{s.Name + ` ""`}
 		}
-		return []string{s.Name + " " + QuoteWords(val.words)}
+		return []string{s.Name + " " + quote.Join(val.words)}
 	}
 	lines := s.listLines(val, nil)
 	if !s.list.keep {
@@ -298,7 +300,7 @@ func (s *Spec) overridingLines(val value) []string {
 func (s *Spec) listLines(val value, def []string) []string {
 	var lines []string
 	for _, words := range s.list.lines(val.words, def) {
-		lines = append(lines, s.Name+" "+QuoteWords(words))
+		lines = append(lines, s.Name+" "+quote.Join(words))
 	}
 	return lines
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"haypile/internal/quote"
 )
 
 func readFile(t *testing.T, path string) string {
@@ -178,7 +180,7 @@ func TestRewriteOverridesIncludes(t *testing.T) {
 	dir := t.TempDir()
 	inc := writeFile(t, dir, "inc", "hz 33\ntcp-keepalive 77\nsave 9 9\nlogfile /x\n"+
 		"client-output-buffer-limit pubsub 1 1 1\n")
-	text := "hz 20\ninclude " + Quote(inc) + "\n"
+	text := "hz 20\ninclude " + quote.Word(inc) + "\n"
 	path := writeFile(t, dir, "h.conf", text)
 	c := mustLoad(t, path)
 	if err := c.Rewrite(); err != nil || readFile(t, path) != text {

@@ -6,6 +6,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"haypile/internal/quote"
 )
 
 // value is a parsed option. It is immutable.
@@ -210,5 +212,5 @@ func (s *Spec) fileText(val value) string {
 	if (s.Type == TypeMemory || s.Type == TypeShare) && val.n > 0 {
 		return FormatBytes(val.n)
 	}
-	return Quote(val.text)
+	return quote.Word(val.text)
 }

@@ -143,18 +143,6 @@ func TestWords(t *testing.T) {
 	}
 }
 
-func FuzzQuote(f *testing.F) {
-	for _, s := range []string{"", "a", "a b", `"`, `\`, "\x00\xff\n", "é"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, word string) {
-		got, err := SplitWords("x " + Quote(word) + " y")
-		if err != nil || len(got) != 3 || got[1] != word {
-			t.Fatalf("%q quoted as %s reads as %q, %v", word, Quote(word), got, err)
-		}
-	})
-}
-
 func TestFormatBytes(t *testing.T) {
 	for n, want := range map[int64]string{
 		0: "0", 1: "1", 1024: "1kb", 1 << 20: "1mb", 3 << 30: "3gb", 1500 << 20: "1500mb", 1000: "1000",

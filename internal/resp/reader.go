@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"sync"
+
+	"haypile/internal/quote"
 )
 
 // Limits bound what one client can make a Reader hold. Length lines and inline requests have the same
@@ -434,7 +436,7 @@ func (r *Reader) inline() (cmd Command, found, more bool) {
 	if eol > 0 && b[eol-1] == '\r' {
 		line = b[:eol-1]
 	}
-	args, ok := splitArgs(r.args[:0], line)
+	args, ok := quote.AppendSplit(r.args[:0], line)
 	if !ok {
 		r.fail("unbalanced quotes in request")
 		return Command{}, false, false

@@ -3,13 +3,13 @@ package server
 import (
 	"errors"
 	"net"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"haypile/internal/commands"
 	"haypile/internal/option"
+	"haypile/internal/quote"
 	"haypile/internal/resp"
 	"haypile/internal/session"
 )
@@ -139,55 +139,15 @@ func (s *Server) MonitorStop(c *commands.Client) {
 // feedMonitors shows a command to the monitors.
 func (s *Server) feedMonitors(c *commands.Client, db int, args [][]byte) {
 	now := time.Now()
-	var b strings.Builder
-	b.WriteString("+")
-	b.WriteString(unixMicros(now))
-	b.WriteString(" [")
-	b.WriteString(itoa(db))
-	b.WriteString(" ")
-	b.WriteString(c.Addr)
-	b.WriteString("]")
+	line := append([]byte("+"), unixMicros(now)...)
+	line = append(line, " ["+itoa(db)+" "+c.Addr+"]"...)
 	for _, a := range args {
-		b.WriteByte(' ')
-		quote(&b, a)
+		line = quote.Append(append(line, ' '), a)
 	}
-	b.WriteString("\r\n")
-	line := []byte(b.String())
+	line = append(line, "\r\n"...)
 	s.monitors.Lock()
 	defer s.monitors.Unlock()
 	for m := range s.monitors.clients {
 		m.Conn.Push(line)
 	}
-}
-
-// quote writes an argument as Redis' sdscatrepr does.
-func quote(b *strings.Builder, a []byte) {
-	const hex = "0123456789abcdef"
-	b.WriteByte('"')
-	for _, c := range a {
-		switch c {
-		case '\\', '"':
-			b.WriteByte('\\')
-			b.WriteByte(c)
-		case '\n':
-			b.WriteString(`\n`)
-		case '\r':
-			b.WriteString(`\r`)
-		case '\t':
-			b.WriteString(`\t`)
-		case '\a':
-			b.WriteString(`\a`)
-		case '\b':
-			b.WriteString(`\b`)
-		default:
-			if c >= ' ' && c <= '~' {
-				b.WriteByte(c)
-			} else {
-				b.WriteString(`\x`)
-				b.WriteByte(hex[c>>4])
-				b.WriteByte(hex[c&15])
-			}
-		}
-	}
-	b.WriteByte('"')
 }

@@ -1,14 +1,16 @@
-package resp
+// Package quote splits lines into words and quotes words, as Redis does in inline requests, in its configuration file and
+// in what MONITOR shows. It keeps no state.
+package quote
 
-// SplitArgs splits a line into words as Redis does in inline requests and in its configuration file
-// (sdssplitargs): words stand between white space; "..." knows \n \r \t \b \a \xHH and \ before any other
-// character for that character; '...' knows only \'; a closing quote must end its word. It reports false if a
-// quote is not closed or not followed by white space. Words without quotes are views into line.
-func SplitArgs(line []byte) ([][]byte, bool) { return splitArgs(nil, line) }
+// Split splits a line into words as Redis does (sdssplitargs): words stand between white space; "..." knows
+// \n \r \t \b \a \xHH and \ before any other character for that character; '...' knows only \'; a closing quote must
+// end its word. It reports false if a quote is not closed or not followed by white space. Words without quotes are
+// views into line.
+func Split(line []byte) ([][]byte, bool) { return AppendSplit(nil, line) }
 
-// splitArgs appends the words to dst. On failure it returns what it has, only so that the caller can keep
+// AppendSplit appends the words to dst. On failure it returns what it has, only so that the caller can keep
 // the slice.
-func splitArgs(dst [][]byte, line []byte) ([][]byte, bool) {
+func AppendSplit(dst [][]byte, line []byte) ([][]byte, bool) {
 	// Unquoted text goes here. It is never longer than the line, so that it is allocated once and the words
 	// taken from it stay where they are.
 	var text []byte

@@ -1,4 +1,4 @@
-package resp
+package quote
 
 import (
 	"bytes"
@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-func words(args [][]byte) string { return fmt.Sprintf("%q", args) }
+func show(args [][]byte) string { return fmt.Sprintf("%q", args) }
 
-func TestSplitArgs(t *testing.T) {
+func TestSplit(t *testing.T) {
 	for _, tc := range []struct {
 		line string
 		want []string
@@ -30,7 +30,7 @@ func TestSplitArgs(t *testing.T) {
 		{`'a'"b"`, nil, false},
 		{`"a\`, nil, false},
 	} {
-		got, ok := SplitArgs([]byte(tc.line))
+		got, ok := Split([]byte(tc.line))
 		if ok != tc.ok || ok && fmt.Sprintf("%q", got) != fmt.Sprintf("%q", tc.want) {
 			t.Errorf("%q: %q, %v; want %q, %v", tc.line, got, ok, tc.want, tc.ok)
 		}
@@ -38,23 +38,23 @@ func TestSplitArgs(t *testing.T) {
 }
 
 // A line without quotes costs no allocation, as inline requests of a health check come often.
-func TestSplitArgsAllocates(t *testing.T) {
+func TestAppendSplitAllocates(t *testing.T) {
 	line, args := []byte("SET key value"), make([][]byte, 0, 8)
-	if n := testing.AllocsPerRun(100, func() { args, _ = splitArgs(args[:0], line) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { args, _ = AppendSplit(args[:0], line) }); n != 0 {
 		t.Fatalf("%v allocations", n)
 	}
 }
 
-// FuzzInline checks that every word that was split off can be quoted and is then split off again, that
+// FuzzSplit checks that every word that was split off can be quoted and is then split off again, that
 // words do not overlap, and that a line without quotes is split at white space only.
-func FuzzInline(f *testing.F) {
+func FuzzSplit(f *testing.F) {
 	for _, s := range []string{"SET k v", `a "b c" 'd\'e'`, `"\x41\n"`, `"a"b`, "a\vb", `x"y`, "'", "\"\\",
 		"\x00 \xff"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
 		before := bytes.Clone(line)
-		args, ok := SplitArgs(line)
+		args, ok := Split(line)
 		if !bytes.Equal(line, before) {
 			t.Fatalf("%q was changed to %q", before, line)
 		}
@@ -72,21 +72,35 @@ func FuzzInline(f *testing.F) {
 			}
 			quoted.WriteString(`" `)
 		}
-		if again, ok := SplitArgs([]byte(quoted.String())); !ok || words(again) != words(args) {
+		if again, ok := Split([]byte(quoted.String())); !ok || show(again) != show(args) {
 			t.Fatalf("%q gives %q, quoted %q", line, args, again)
 		}
 		if !bytes.ContainsAny(line, `"'`) && !bytes.ContainsAny(line, "\v\f") {
 			want := bytes.FieldsFunc(line, func(c rune) bool { return strings.ContainsRune(" \t\r\n", c) })
-			if words(args) != words(want) {
+			if show(args) != show(want) {
 				t.Fatalf("%q gives %q, want %q", line, args, want)
 			}
 		}
-		want := words(args)
+		want := show(args)
 		for i := range args {
 			_ = append(args[i], "overrun"...)
 		}
-		if words(args) != want {
+		if show(args) != want {
 			t.Fatalf("words of %q share room", line)
+		}
+	})
+}
+
+func FuzzQuote(f *testing.F) {
+	for _, s := range []string{"", "a", "a b", `"`, `\`, "\x00\xff\n", "é"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, word string) {
+		for _, quoted := range []string{Word(word), string(Append(nil, word))} {
+			got, ok := Split([]byte("x " + quoted + " y"))
+			if !ok || len(got) != 3 || string(got[1]) != word {
+				t.Fatalf("%q quoted as %s reads as %q, %v", word, quoted, got, ok)
+			}
 		}
 	})
 }
