@@ -397,7 +397,13 @@ func xRange(c *Call, start, end int,
 		c.Out.NullArray()
 		return nil
 	}
-	all, n := c.Out.Defer(), int64(0)
+	var all resp.Aggregate
+	if !s.First.Less(from) && !to.Less(s.Last) { // the whole stream
+		all = c.Out.DeferArray(int(min(uint64(count), s.Len())))
+	} else {
+		all = c.Out.Defer()
+	}
+	n := int64(0)
 	err = walk(s, from, to, func(id stream.ID, f stream.Fields) bool {
 		c.writeStreamEntry(id, f)
 		n++
