@@ -18,6 +18,9 @@ func testRules(tb testing.TB) Rules {
 	}
 	config := spec("CONFIG", 0)
 	config.Sub = []*command.Spec{spec("GET", command.Admin), spec("SET", command.Admin)}
+	for _, sub := range config.Sub {
+		sub.Syntax = "CONFIG " + sub.Name
+	}
 	publish := spec("PUBLISH", command.PubSub)
 	publish.Channels = command.ChannelsPublish
 	psubscribe := spec("PSUBSCRIBE", command.PubSub)

@@ -133,7 +133,7 @@ type Spec struct {
 	Group   string // string, generic, hash, transactions, pubsub, connection, server, ...
 	Since   string // version of Redis (or Haypile) that introduced it
 	Arity   int    // as Redis: with the command name counted; negative = at least
-	Syntax  string // "SET key value [NX | XX] ..."
+	Syntax  string // "SET key value [NX | XX] ..."; its grammar is in syntax.go, Arguments derives from it
 	Summary string // one sentence, our own words
 	// Complexity on disk, in our own words: "O(1)".
 	Complexity string
@@ -158,8 +158,9 @@ type Spec struct {
 	Differs string
 	Sub     []*Spec
 
-	parent *Spec
-	id     int
+	parent    *Spec
+	id        int
+	arguments []Argument
 	// lower is Name in lower case with "parent|" before it, as ACL and COMMAND print it.
 	lower string
 }
@@ -281,6 +282,9 @@ func (s *Spec) check() []error {
 	}
 	if s.Summary == "" || s.Since == "" || s.Group == "" || s.Complexity == "" || s.Syntax == "" {
 		bad("summary, since, group, complexity and syntax are mandatory")
+	}
+	if err := s.parseArguments(); err != nil {
+		bad("%w", err)
 	}
 	if (s.Route == RouteMultiShard || s.Route == RouteAllShards || s.Route == RouteAllNodes) && s.Merge == MergeNone {
 		bad("route over several shards without a merge policy")

@@ -220,6 +220,9 @@ func docs(w *resp.Writer, t *command.Table, names [][]byte) {
 
 func appendDocs(w *resp.Writer, s *command.Spec) {
 	n := 4
+	if len(s.Arguments()) > 0 {
+		n++
+	}
 	if len(s.Sub) > 0 {
 		n++
 	}
@@ -232,6 +235,10 @@ func appendDocs(w *resp.Writer, s *command.Spec) {
 	w.BulkString(s.Group)
 	w.BulkString("complexity")
 	w.BulkString(s.Complexity)
+	if args := s.Arguments(); len(args) > 0 {
+		w.BulkString("arguments")
+		appendArguments(w, args)
+	}
 	if len(s.Sub) > 0 {
 		w.BulkString("subcommands")
 		w.Map(len(s.Sub))
@@ -240,6 +247,61 @@ func appendDocs(w *resp.Writer, s *command.Spec) {
 			appendDocs(w, sub)
 		}
 	}
+}
+
+// appendArguments writes descriptions in the order of fields of Redis' addReplyCommandArgList.
+func appendArguments(w *resp.Writer, args []command.Argument) {
+	w.Array(len(args))
+	for _, a := range args {
+		flags := argumentFlags(a)
+		n := 2
+		for _, present := range []bool{!a.Type.IsGroup(), a.KeySpec >= 0, a.Token != "", len(flags) > 0, a.Type.IsGroup()} {
+			if present {
+				n++
+			}
+		}
+		w.Map(n)
+		w.BulkString("name")
+		w.BulkString(a.Name)
+		w.BulkString("type")
+		w.BulkString(string(a.Type))
+		if !a.Type.IsGroup() {
+			w.BulkString("display_text")
+			w.BulkString(a.Display)
+		}
+		if a.KeySpec >= 0 {
+			w.BulkString("key_spec_index")
+			w.Int(int64(a.KeySpec))
+		}
+		if a.Token != "" {
+			w.BulkString("token")
+			w.BulkString(a.Token)
+		}
+		if len(flags) > 0 {
+			w.BulkString("flags")
+			w.Set(len(flags))
+			for _, f := range flags {
+				w.SimpleString(f)
+			}
+		}
+		if a.Type.IsGroup() {
+			w.BulkString("arguments")
+			appendArguments(w, a.Arguments)
+		}
+	}
+}
+
+func argumentFlags(a command.Argument) []string {
+	var flags []string
+	for _, f := range []struct {
+		set  bool
+		name string
+	}{{a.Optional, "optional"}, {a.Multiple, "multiple"}, {a.MultipleToken, "multiple_token"}} {
+		if f.set {
+			flags = append(flags, f.name)
+		}
+	}
+	return flags
 }
 
 func list(w *resp.Writer, t *command.Table, args [][]byte) {

@@ -17,25 +17,31 @@ import (
 func table(t *testing.T) *command.Table {
 	t.Helper()
 	spec := func(s command.Spec) *command.Spec {
-		s.Since, s.Complexity, s.Syntax, s.Summary = "1.0.0", "O(1)", s.Name, s.Name
+		s.Since, s.Complexity, s.Summary = "1.0.0", "O(1)", s.Name
+		if s.Syntax == "" {
+			s.Syntax = s.Name
+		}
 		return &s
 	}
 	one := func(a command.Access) []command.KeySpec { return []command.KeySpec{command.One(1, a)} }
 	tab, err := command.NewTable([]*command.Spec{
-		spec(command.Spec{Name: "GET", Group: "string", Arity: 2, Flags: command.ReadOnly | command.Fast,
+		spec(command.Spec{Name: "GET", Group: "string", Syntax: "GET key", Arity: 2, Flags: command.ReadOnly | command.Fast,
 			ACL: []string{"string"}, Keys: one(command.AccessRO | command.AccessRead)}),
-		spec(command.Spec{Name: "LPUSH", Group: "list", Arity: -3,
+		spec(command.Spec{Name: "LPUSH", Group: "list", Syntax: "LPUSH key element [element ...]", Arity: -3,
 			Flags: command.Write | command.DenyOOM | command.Fast, ACL: []string{"list"},
 			Keys: one(command.AccessRW | command.AccessInsert)}),
 		spec(command.Spec{Name: "MSETNX", Group: "string", Arity: -3, Flags: command.Write | command.DenyOOM,
 			ACL: []string{"string"}, Route: command.RouteMultiShard, Merge: command.MergeMin,
 			Keys: []command.KeySpec{command.Range(1, -1, 2, command.AccessOW|command.AccessInsert)}}),
 		spec(command.Spec{Name: "SINTERCARD", Group: "set", Arity: -3, Flags: command.ReadOnly,
-			ACL: []string{"set"}, Keys: []command.KeySpec{command.Counted(1, command.AccessRO|command.AccessRead)}}),
+			Syntax: "SINTERCARD numkeys key [key ...] [LIMIT limit]",
+			ACL:    []string{"set"}, Keys: []command.KeySpec{command.Counted(1, command.AccessRO|command.AccessRead)}}),
+		spec(command.Spec{Name: "LINSERT", Group: "list", Arity: 5, Syntax: "LINSERT key <BEFORE | AFTER> pivot element",
+			Flags: command.Write | command.DenyOOM, ACL: []string{"list"}, Keys: one(command.AccessRW | command.AccessInsert)}),
 		spec(command.Spec{Name: "PING", Group: "connection", Arity: -1, Flags: command.Fast,
 			ACL: []string{"connection"}}),
 		spec(command.Spec{Name: "CLIENT", Group: "connection", Arity: -2, ACL: []string{"connection"},
-			Sub: []*command.Spec{spec(command.Spec{Name: "ID", Group: "connection", Arity: 2,
+			Sub: []*command.Spec{spec(command.Spec{Name: "ID", Syntax: "CLIENT ID", Group: "connection", Arity: 2,
 				Flags: command.NoScript | command.Loading | command.Stale, ACL: []string{"connection"}})}}),
 	})
 	if err != nil {
@@ -111,7 +117,42 @@ func TestAsRedis(t *testing.T) {
 				t.Errorf("version %d: %s:\n got %s\nwant %s", proto, line, g, w)
 			}
 		}
+		for _, name := range []string{"get", "lpush", "sintercard", "linsert"} {
+			reply, _ := redis.Do(ctx, "COMMAND", "DOCS", name)
+			if got, want := arguments(t, answer(t, tab, "COMMAND DOCS "+name, proto), name), arguments(t, reply, name); got != want {
+				t.Errorf("version %d: arguments of %s:\n got %s\nwant %s", proto, name, got, want)
+			}
+		}
 	}
+}
+
+// arguments writes the arguments of a command in a reply of COMMAND DOCS, without what Redis 7.2 has added to them.
+func arguments(t *testing.T, docs resp.Value, name string) string {
+	t.Helper()
+	doc, _ := docs.Lookup(name)
+	args, ok := doc.Lookup("arguments")
+	if !ok {
+		t.Fatalf("COMMAND DOCS %s: no arguments in %v", name, docs)
+	}
+	for _, a := range args.Elems {
+		if shown, ok := a.Lookup("display_text"); ok && shown.String() == "" {
+			t.Errorf("%s: nothing to display for %v", name, a)
+		}
+	}
+	return dump(withoutDisplay(args))
+}
+
+func withoutDisplay(v resp.Value) resp.Value {
+	var elems []resp.Value
+	for i := 0; i < len(v.Elems); i++ {
+		if string(v.Elems[i].Str) == "display_text" {
+			i++
+			continue
+		}
+		elems = append(elems, withoutDisplay(v.Elems[i]))
+	}
+	v.Elems = elems
+	return v
 }
 
 // dump writes a value with its types.
@@ -128,17 +169,17 @@ func dump(v resp.Value) string {
 
 func TestWholeTable(t *testing.T) {
 	tab := table(t)
-	if got := answer(t, tab, "COMMAND", 2); len(got.Elems) != 6 {
+	if got := answer(t, tab, "COMMAND", 2); len(got.Elems) != 7 {
 		t.Errorf("COMMAND: %d entries", len(got.Elems))
 	}
-	if got := answer(t, tab, "command count", 2); got.Int != 6 {
+	if got := answer(t, tab, "command count", 2); got.Int != 7 {
 		t.Errorf("COMMAND COUNT: %d", got.Int)
 	}
-	if got := answer(t, tab, "COMMAND INFO", 3); len(got.Elems) != 6 {
+	if got := answer(t, tab, "COMMAND INFO", 3); len(got.Elems) != 7 {
 		t.Errorf("COMMAND INFO: %d entries", len(got.Elems))
 	}
 	docs := answer(t, tab, "COMMAND DOCS", 3)
-	if docs.Kind != resp.KindMap || len(docs.Elems) != 12 {
+	if docs.Kind != resp.KindMap || len(docs.Elems) != 14 {
 		t.Errorf("COMMAND DOCS: %v", docs)
 	}
 	client, ok := answer(t, tab, "COMMAND DOCS client nosuch", 2).Lookup("client")
@@ -148,7 +189,7 @@ func TestWholeTable(t *testing.T) {
 	if subs, _ := client.Lookup("subcommands"); len(subs.Elems) != 2 {
 		t.Errorf("sub-commands of CLIENT: %v", subs)
 	}
-	if got := answer(t, tab, "COMMAND LIST FILTERBY ACLCAT list", 2).String(); got != "[lpush]" {
+	if got := answer(t, tab, "COMMAND LIST FILTERBY ACLCAT list", 2).String(); got != "[linsert lpush]" {
 		t.Errorf("ACLCAT list: %s", got)
 	}
 	if got := answer(t, tab, "COMMAND LIST FILTERBY PATTERN *|*", 2).String(); got != "[client|id]" {

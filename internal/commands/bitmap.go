@@ -33,8 +33,8 @@ var bitmapCommands = []*Command{
 		"BITOP <AND | OR | XOR | NOT> destkey key [key ...]", "O(N) bytes of all strings",
 		"Stores the combination of strings, bit by bit.", bitOp).combinesKeys(),
 	bitmapFamily.command("BITFIELD", "3.2.0", -2, writeGrow, oneKey(accessBoth|command.AccessVariable),
-		"BITFIELD key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] "+
-			"<SET encoding offset value | INCRBY encoding offset increment> ...]",
+		"BITFIELD key [<GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] "+
+			"<SET encoding offset value | INCRBY encoding offset increment>> ...]",
 		"O(N) operations; of a string of up to 32 KiB all bytes, of a longer one the pieces of 4 KiB that change, are written "+
 			"anew.",
 		"Reads, stores and adds to integers of any width within a string.",

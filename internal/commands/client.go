@@ -53,17 +53,18 @@ var clientCommand = &Command{
 			c.Out.OK()
 			return nil
 		}),
-		clientSub("SETINFO", "7.2.0", 4, "SETINFO LIB-NAME libname | LIB-VER libver",
+		clientSub("SETINFO", "7.2.0", 4, "SETINFO <LIB-NAME libname | LIB-VER libver>",
 			"Tells which library the client uses.", clientSetInfo),
 		clientSub("INFO", "6.2.0", 2, "INFO", "Describes the connection.", func(c *Call) error {
 			c.Client.Publish("client|info")
 			c.Out.Verbatim("txt", describe(c.Node, c.Client)+"\n")
 			return nil
 		}),
-		admin(clientSub("LIST", "2.4.0", -2, "LIST [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id ...]",
+		admin(clientSub("LIST", "2.4.0", -2, "LIST [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
 			"Describes connections.", clientList)),
-		admin(clientSub("KILL", "2.4.0", -3, "KILL <ip:port | <[ID client-id] | [TYPE type] | [USER username] | "+
-			"[ADDR ip:port] | [LADDR ip:port] | [SKIPME YES|NO] | [MAXAGE seconds]> ...>", "Closes connections.", clientKill)),
+		admin(clientSub("KILL", "2.4.0", -3, "KILL <ip:port | <ID client-id | "+
+			"TYPE <NORMAL | MASTER | SLAVE | REPLICA | PUBSUB> | USER username | ADDR ip:port | LADDR ip:port | "+
+			"SKIPME <YES | NO> | MAXAGE seconds> ...>", "Closes connections.", clientKill)),
 		admin(clientSub("PAUSE", "3.0.0", -3, "PAUSE timeout [WRITE | ALL]", "Holds back commands for a while.", clientPause)),
 		admin(clientSub("UNPAUSE", "6.2.0", 2, "UNPAUSE", "Ends PAUSE.", func(c *Call) error {
 			c.Node.Pause(time.Time{}, false)

@@ -26,15 +26,15 @@ const (
 
 var pikaCommands = []*Command{
 	genericFamily.command("PKSCANRANGE", "3.0.0", -4, wholeSpace, command.KeySpec{},
-		"PKSCANRANGE <string | string_with_value | hash | list | set | zset> start end [MATCH pattern] [LIMIT limit]",
+		"PKSCANRANGE <STRING | STRING_WITH_VALUE | HASH | LIST | SET | ZSET> start end [MATCH pattern] [LIMIT limit]",
 		nameCost, "Answers keys of a type from one name to another, in ascending order.",
 		func(c *Call) error { return pkScanRange(c, false) }).ofOneNode().differs(rangeSlow),
 	genericFamily.command("PKRSCANRANGE", "3.0.0", -4, wholeSpace, command.KeySpec{},
-		"PKRSCANRANGE <string | string_with_value | hash | list | set | zset> start end [MATCH pattern] [LIMIT limit]",
+		"PKRSCANRANGE <STRING | STRING_WITH_VALUE | HASH | LIST | SET | ZSET> start end [MATCH pattern] [LIMIT limit]",
 		nameCost, "Answers keys of a type from one name down to another, in descending order.",
 		func(c *Call) error { return pkScanRange(c, true) }).ofOneNode().differs(rangeSlow),
 	genericFamily.command("SCANX", "2.3.0", -3, wholeSpace, command.KeySpec{},
-		"SCANX <string | hash | list | set | zset> start [MATCH pattern] [COUNT count]",
+		"SCANX <STRING | HASH | LIST | SET | ZSET> start [MATCH pattern] [COUNT count]",
 		nameCost, "Answers keys of a type from a name on, in ascending order.", scanX).ofOneNode().differs(rangeSlow),
 	hashFamily.command("PKHSCANRANGE", "3.0.0", -4, command.ReadOnly, oneKey(accessGet),
 		"PKHSCANRANGE key start end [MATCH pattern] [LIMIT limit]", fieldCost,

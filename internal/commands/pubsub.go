@@ -116,6 +116,7 @@ func publish(name string, since string, shard bool) *Command {
 		Channels:   command.ChannelsPublish,
 	}
 	if shard {
+		s.Syntax = name + " shardchannel message"
 		s.Keys, s.Route = []command.KeySpec{command.One(1, command.AccessNotKey)}, command.RouteKeys
 	}
 	return &Command{Spec: s, Run: func(c *Call) error {
@@ -150,8 +151,8 @@ var pubsubCommands = []*Command{
 			pubsubSub("CHANNELS", -2, "PUBSUB CHANNELS [pattern]", func(c *Call) error { return pubsubNames(c, pubsub.Channel) }),
 			pubsubSub("SHARDCHANNELS", -2, "PUBSUB SHARDCHANNELS [pattern]",
 				func(c *Call) error { return pubsubNames(c, pubsub.Shard) }),
-			pubsubSub("NUMSUB", -2, "PUBSUB NUMSUB [channel ...]", func(c *Call) error { return pubsubCounts(c, pubsub.Channel) }),
-			pubsubSub("SHARDNUMSUB", -2, "PUBSUB SHARDNUMSUB [shardchannel ...]",
+			pubsubSub("NUMSUB", -2, "PUBSUB NUMSUB [channel [channel ...]]", func(c *Call) error { return pubsubCounts(c, pubsub.Channel) }),
+			pubsubSub("SHARDNUMSUB", -2, "PUBSUB SHARDNUMSUB [shardchannel [shardchannel ...]]",
 				func(c *Call) error { return pubsubCounts(c, pubsub.Shard) }),
 			pubsubSub("NUMPAT", 2, "PUBSUB NUMPAT", func(c *Call) error {
 				c.Out.Int(int64(c.Node.PubSub().Len(pubsub.Pattern)))

@@ -173,7 +173,7 @@ func scriptSpec(name, since, summary string) command.Spec {
 }
 
 func scriptDebug() *Command {
-	c := scriptSub("DEBUG", 3, "DEBUG YES | SYNC | NO", "Refused: there is no debugger.", 0,
+	c := scriptSub("DEBUG", 3, "DEBUG <YES | SYNC | NO>", "Refused: there is no debugger.", 0,
 		command.RouteDenied, command.MergeNone, func(c *Call) error {
 			switch {
 			case c.Is(2, "NO"):

@@ -83,7 +83,7 @@ var moduleCommand = &Command{
 		}), command.RouteAny, command.MergeNone),
 		moduleSub("LOAD", "4.0.0", -3, "LOAD path [arg [arg ...]]", "Refused.", command.NoAsyncLoading,
 			refuseModule),
-		moduleSub("LOADEX", "7.0.0", -3, "LOADEX path [CONFIG name value ...] [ARGS arg ...]", "Refused.",
+		moduleSub("LOADEX", "7.0.0", -3, "LOADEX path [CONFIG name value [CONFIG name value ...]] [ARGS arg [arg ...]]", "Refused.",
 			command.NoAsyncLoading, refuseModule),
 		moduleSub("UNLOAD", "4.0.0", 3, "UNLOAD name", "Refused.", command.NoAsyncLoading, refuseModule),
 		helpSub("MODULE", "server", "LIST", "    Return a list of loaded modules."),

@@ -122,7 +122,7 @@ func addSpecial(add func(name, group string, arity int, flags command.Flags, rou
 				route = command.RouteAny
 			}
 			c.Sub = append(c.Sub, &command.Spec{Name: name, Group: group, Since: "1.0.0", Arity: arity,
-				Syntax: name, Summary: name, Complexity: "O(1)", Route: route})
+				Syntax: container + " " + name, Summary: name, Complexity: "O(1)", Route: route})
 		}
 	}
 	sub("CLIENT", "connection", map[string]int{"ID": 2, "GETNAME": 2, "SETNAME": 3, "SETINFO": 4, "INFO": 2,
