@@ -312,8 +312,11 @@ func (d *drawing) bucket(at int) (*bucket, error) {
 	if b == nil {
 		err := d.open()
 		if err == nil {
-			first := at &^ (loadTogether - 1)
-			b, err = d.s.read(&d.rows, first, min(first+loadTogether, len(d.s.buckets)), at)
+			first, n := at, 1
+			if d.s.wouldFit(d.m.tx.FormBudget() / 2) {
+				first, n = at&^(loadTogether-1), loadTogether
+			}
+			b, err = d.s.read(&d.rows, first, min(first+n, len(d.s.buckets)), at)
 		}
 		if err != nil {
 			return nil, err

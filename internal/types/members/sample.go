@@ -57,7 +57,7 @@ const (
 	// sampleOverhead and bucketOverhead are the memory of a form and of a bucket beside their bytes.
 	sampleOverhead = 250
 	bucketOverhead = 56
-	// loadTogether is how many buckets are read at once: the iterator costs as much as they do.
+	// loadTogether is how many buckets are read at once where all can be kept: the iterator costs as much as they do.
 	loadTogether = 8
 	// fillMost is up to how many members a form is filled as a whole; beyond, wishes for many are met by a walk.
 	fillMost = 1 << 16
@@ -238,6 +238,13 @@ func (s *sample) dropOld(target int64) {
 
 // whole reports whether all buckets are there. Where the form is shared, some may be gone at once.
 func (s *sample) whole() bool { return s.loaded.Load() == int64(len(s.buckets)) }
+
+// wouldFit reports whether the form would take no more than some bytes if all buckets were there.
+func (s *sample) wouldFit(most int64) bool {
+	all := int64(len(s.buckets))
+	empty := sampleOverhead + 8*all
+	return empty+(s.Size()-empty)/max(s.loaded.Load(), 1)*all <= most
+}
 
 // limit is the number of members up to which the chances of all are equal: that of the fullest bucket, or, as long
 // as it is not known, one that a bucket of the mean exceeds once in 10^7.
