@@ -26,8 +26,9 @@ type kind struct {
 	element func(args []string, i int) []string
 	// perCommand is how many elements one command adds; 0: batch.
 	perCommand int
-	points     []op
-	ranges     []op
+	// points are done at the rate of the flags; a range is a hundred elements, and comes five times less often; a draw
+	// is a hundred in a hundred places, and comes fifty times less often.
+	points, ranges, draws []op
 	// page asks for the next part of an iteration; it is given the state that the last one returned, "" at first,
 	// and returns how many elements came and "" at the end.
 	page func(c *wire.Conn, state string, n int) (next string, count int, err error)
@@ -64,9 +65,9 @@ var kinds = []kind{
 				}
 				return args
 			}},
-			{"HRANDFIELD 100", func(*rand.Rand, int) []string { return []string{"HRANDFIELD", key, "100", "WITHVALUES"} }},
 		},
-		page: scanPage("HSCAN", 2), whole: []string{"HGETALL", key}, width: 2,
+		draws: []op{{"HRANDFIELD 100", func(*rand.Rand, int) []string { return []string{"HRANDFIELD", key, "100", "WITHVALUES"} }}},
+		page:  scanPage("HSCAN", 2), whole: []string{"HGETALL", key}, width: 2,
 		write: []string{"HSET", key, member(0), "changed"},
 	},
 	{
@@ -103,8 +104,8 @@ var kinds = []kind{
 			{"SREM", func(r *rand.Rand, n int) []string { return []string{"SREM", key, "n:" + random(r, n)} }},
 			{"SRANDMEMBER", func(*rand.Rand, int) []string { return []string{"SRANDMEMBER", key} }},
 		},
-		ranges: []op{{"SRANDMEMBER 100", func(*rand.Rand, int) []string { return []string{"SRANDMEMBER", key, "100"} }}},
-		page:   scanPage("SSCAN", 1), whole: []string{"SMEMBERS", key}, width: 1, write: []string{"SREM", key, member(0)},
+		draws: []op{{"SRANDMEMBER 100", func(*rand.Rand, int) []string { return []string{"SRANDMEMBER", key, "100"} }}},
+		page:  scanPage("SSCAN", 1), whole: []string{"SMEMBERS", key}, width: 1, write: []string{"SREM", key, member(0)},
 	},
 	{
 		name: "zset", insert: []string{"ZADD", key},

@@ -36,16 +36,17 @@ func (r *runner) steps() error {
 	if err := r.create("create", c); err != nil {
 		return err
 	}
-	for _, o := range slices.Concat(r.points, r.ranges) {
-		rate := r.rate
-		if slices.ContainsFunc(r.ranges, func(x op) bool { return x.name == o.name }) {
-			rate = max(rate/5, 1) // a range is a hundred elements
+	for _, ops := range []struct {
+		list []op
+		rate int
+	}{{r.points, r.rate}, {r.ranges, max(r.rate/5, 1)}, {r.draws, max(r.rate/50, 1)}} {
+		for _, o := range ops.list {
+			l, err := r.timed(ops.rate, r.span, func(rnd *rand.Rand) []string { return o.make(rnd, r.n) })
+			if err != nil {
+				return fmt.Errorf("%s: %w", o.name, err)
+			}
+			r.line(o.name, "%d/s: %s", ops.rate, l)
 		}
-		l, err := r.timed(rate, r.span, func(rnd *rand.Rand) []string { return o.make(rnd, r.n) })
-		if err != nil {
-			return fmt.Errorf("%s: %w", o.name, err)
-		}
-		r.line(o.name, "%d/s: %s", rate, l)
 	}
 	if err := r.iterate(c); err != nil {
 		return err

@@ -24,9 +24,9 @@ const (
 	hashSpace = encoding.HashEnd
 	// windowMean is the number of members that a window of rows has on average, windowMost the number up to which
 	// chances are equal: a window with more occurs once in 10^7.
-	windowMean = 16
-	windowMost = 40
-	// windowTries bounds the rounds of windows; only values with contrived members reach it: a round accepts 40 %.
+	windowMean = 32
+	windowMost = 66
+	// windowTries bounds the rounds of windows; only values with contrived members reach it: a round accepts half.
 	// Buckets in memory may be fuller, and to look at one costs next to nothing.
 	windowTries = 100
 	bucketTries = 2000
@@ -312,11 +312,8 @@ func (d *drawing) bucket(at int) (*bucket, error) {
 	if b == nil {
 		err := d.open()
 		if err == nil {
-			first, n := at, 1
-			if d.s.wouldFit(d.m.tx.FormBudget() / 2) {
-				first, n = at&^(loadTogether-1), loadTogether
-			}
-			b, err = d.s.read(&d.rows, first, min(first+n, len(d.s.buckets)), at)
+			first := at &^ (loadTogether - 1)
+			b, err = d.s.read(&d.rows, first, min(first+loadTogether, len(d.s.buckets)), at)
 		}
 		if err != nil {
 			return nil, err

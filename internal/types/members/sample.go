@@ -57,7 +57,7 @@ const (
 	// sampleOverhead and bucketOverhead are the memory of a form and of a bucket beside their bytes.
 	sampleOverhead = 250
 	bucketOverhead = 56
-	// loadTogether is how many buckets are read at once where all can be kept: the iterator costs as much as they do.
+	// loadTogether is how many buckets are read at once: the iterator costs as much as they do.
 	loadTogether = 8
 	// fillMost is up to how many members a form is filled as a whole; beyond, wishes for many are met by a walk.
 	fillMost = 1 << 16
@@ -239,7 +239,8 @@ func (s *sample) dropOld(target int64) {
 // whole reports whether all buckets are there. Where the form is shared, some may be gone at once.
 func (s *sample) whole() bool { return s.loaded.Load() == int64(len(s.buckets)) }
 
-// wouldFit reports whether the form would take no more than some bytes if all buckets were there.
+// wouldFit reports whether the form would take no more than some bytes if all buckets were there. Otherwise most that
+// is read would be given up before it is looked at again.
 func (s *sample) wouldFit(most int64) bool {
 	all := int64(len(s.buckets))
 	empty := sampleOverhead + 8*all
@@ -415,7 +416,7 @@ func (m *Members) sample(n, count uint64, values bool) (*sample, error) {
 		return nil, nil
 	}
 	s := m.tx.Form(m.meta.ID, m.newSample).(*sample)
-	if s.crowded.Load() {
+	if s.crowded.Load() || !s.wouldFit(m.tx.FormBudget()/2) {
 		return nil, nil
 	}
 	if s.bits > 0 && walks(n, count) && !s.whole() {
