@@ -20,6 +20,8 @@ type Pin struct {
 	point *storage.Point
 	// cursors are those that are open.
 	cursors []*cursor
+	// unhold lets the engine's block cache grow again.
+	unhold func()
 }
 
 // pins are the pins that are there. Who closes the store ends them first.
@@ -71,7 +73,7 @@ func (s *Store) Pin(db int, now int64) (*Pin, error) {
 		s.pins.wg.Done()
 		return nil, err
 	}
-	p := &Pin{store: s, snap: snap.snap, tx: s.NewTxn()}
+	p := &Pin{store: s, snap: snap.snap, tx: s.NewTxn(), unhold: s.engine.HoldCache()}
 	p.tx.Reset()
 	p.tx.Begin(ModeRead, db, now)
 	p.tx.pin, p.tx.dbs = p, slices.Clone(snap.State.Databases)
@@ -114,6 +116,7 @@ func (p *Pin) Close() error {
 	p.tx.Reset()
 	p.tx.Done()
 	err := errors.Join(p.dropPoint(), p.snap.Close())
+	p.unhold()
 	p.store.snapshots.Add(-1)
 	p.store.pins.wg.Done()
 	return err

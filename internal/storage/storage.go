@@ -55,6 +55,8 @@ type Engine struct {
 	stalls stallCounter
 	// failing is what flushes and compactions meet at present.
 	failing failing
+	// hold keeps the block cache from growing while long walks go on.
+	hold hold
 }
 
 // formatVersion is the engine's on-disk format; raising it is a one-way step for a data directory.

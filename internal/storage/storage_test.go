@@ -695,3 +695,57 @@ func (c *lineCounter) Write(b []byte) (int, error) {
 	c.n.Add(1)
 	return len(b), nil
 }
+
+// TestHoldCache: while it is held the block cache does not take in what a walk reads; afterwards it does.
+func TestHoldCache(t *testing.T) {
+	mem := NewMem()
+	e := open(t, Options{Mem: mem, Compression: "none"})
+	value := bytes.Repeat([]byte("x"), 1000)
+	for i := 0; i < 60_000; i += 1000 {
+		b := e.NewBatch()
+		for k := range 1000 {
+			b.Set(fmt.Appendf(nil, "k%06d", i+k), value)
+		}
+		if err := e.Apply(b); err != nil {
+			t.Fatal(err)
+		}
+		b.Close()
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	e = open(t, Options{Mem: mem, CacheBytes: 256 << 20, Compression: "none"})
+	defer e.Close()
+	walk := func() int64 {
+		it, err := e.Iter(nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for ok := it.First(); ok; ok = it.Next() {
+			n++
+		}
+		if err := it.Close(); err != nil || n != 60_000 {
+			t.Fatalf("%d rows, %v", n, err)
+		}
+		return e.cache.Size()
+	}
+	first, second := e.HoldCache(), e.HoldCache()
+	first()
+	first() // of no effect
+	if size := walk(); size > heldGrowth {
+		t.Errorf("%d bytes in the cache while it is held", size)
+	}
+	second()
+	if size := walk(); size < 50_000_000 {
+		t.Errorf("%d bytes in the cache afterwards", size)
+	}
+	if size := e.cache.Size(); size < 50_000_000 {
+		t.Errorf("%d bytes", size)
+	}
+	held := e.HoldCache()
+	if size := walk(); size < 50_000_000 {
+		t.Errorf("%d bytes when it is held again: what it had is gone", size)
+	}
+	held()
+}
