@@ -253,8 +253,8 @@ func (s span) from(key []byte, f func(k, v []byte) (more bool)) {
 	merge(s.it, s.it.SeekGE(key), s.own[at:], f)
 }
 
-// merge walks the engine's rows and a transaction's own, which win, in order.
-// ok reports whether the cursor stands on a row.
+// merge walks the engine's rows and a transaction's own, which win, in order. ok reports whether the cursor stands on
+// a row.
 func merge(it *cursor, ok bool, own []*row, f func(k, v []byte) bool) {
 	for ok || len(own) > 0 {
 		order := -1 // engine first
