@@ -360,17 +360,16 @@ func (k *Conn) Kill() {
 	k.deadline.Lock()
 	defer k.deadline.Unlock()
 	k.killed.Store(true)
-	k.cancel()
-	if k.given != nil {
+	switch {
+	case k.given != nil:
 		_ = k.given.Close()
-		return
-	}
-	if k.sock != nil {
+	case k.sock != nil:
 		k.sock.shutdown()
-		return
+	default:
+		_ = k.nc.SetReadDeadline(time.Unix(1, 0))
+		_ = k.nc.SetWriteDeadline(time.Unix(1, 0))
 	}
-	_ = k.nc.SetReadDeadline(time.Unix(1, 0))
-	_ = k.nc.SetWriteDeadline(time.Unix(1, 0))
+	k.cancel() // last: what this wakes must find the socket shut, or it would still send its reply
 }
 
 // WatchPeer kills the connection if the peer closes it before the function returned is called. It is for the
