@@ -3,7 +3,8 @@
 //
 // All integers in keys are big-endian, so that byte order is number order. The tables:
 //
-//	system   00 | name                                                 -> see State
+//	system   00 | name                                                 -> see State, CollectionsRow
+//	erasure  00 | 'e' | space u32 | slot u16 | collection u64 | collection u64 -> nothing, see Erasure
 //	key      01 | space u32 | slot u16 | 'k' | hash48 | user key       -> Meta, and a string's value
 //	element  01 | space u32 | slot u16 | 'm' | collection u64 | hash48 | member -> Element
 //	ordered  01 | space u32 | slot u16 | 'm' | collection u64 | 0 (48 bits) | sort key -> the type's own

@@ -42,6 +42,10 @@ func TestGoldenRows(t *testing.T) {
 		{"expiry", AppendExpiry(nil, 1, 1700000000000, n, h, user), "0200000001" + "0000018bcfe56800" + "06b4" +
 			"b301e2de4e32" + hex.EncodeToString(user)},
 		{"garbage", AppendGarbage(nil, 1, 3, 4), "030000000100030000000000000004"},
+		{"collections", CollectionsRow, "0063"},
+		{"collections value", AppendCollections(nil, 300), "01ac02"},
+		{"erasure", AppendErasure(nil, &Erasure{1, 3, 4, 5}), "0065" + "00000001" + "0003" + "0000000000000004" +
+			"0000000000000005"},
 		{"retired", AppendSpace(nil, TableRetired, 9), "0400000009"},
 		{"string", AppendMeta(nil, &Meta{Type: String, value: []byte("abc")}), "0001616263"},
 		{"string with deadline", AppendMeta(nil, &Meta{Type: String, value: []byte("a"),

@@ -1,12 +1,64 @@
 package encoding
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
+
+	"haypile/internal/slot"
 )
 
 // StateRow is the key of the one row that every batch rewrites: see State.
 var StateRow = []byte{byte(TableSystem), 's'}
+
+// CollectionsRow is the key of the row that says which collection may be new if the state says less: rows of collections
+// go to the engine ahead of the commit that refers to them. See AppendCollections.
+var CollectionsRow = []byte{byte(TableSystem), 'c'}
+
+const collectionsFormat = 1
+
+// AppendCollections encodes the value of CollectionsRow.
+func AppendCollections(dst []byte, next Collection) []byte {
+	return binary.AppendUvarint(append(dst, collectionsFormat), uint64(next))
+}
+
+// ParseCollections decodes the value of CollectionsRow.
+func ParseCollections(b []byte) (Collection, error) {
+	if len(b) > 1 && b[0] == collectionsFormat {
+		if next, n := binary.Uvarint(b[1:]); n == len(b)-1 {
+			return Collection(next), nil
+		}
+	}
+	return 0, fmt.Errorf("row of collections %x: %w", b, ErrCorrupt)
+}
+
+// An Erasure is a row in the system table while rows of a collection, Of, are being deleted after the commit that
+// removed them: those that have the sort keys, or hashes and members, of the rows of the collection List.
+type Erasure struct {
+	Space    Space
+	Birth    slot.Slot
+	Of, List Collection
+}
+
+// AppendErasure appends the key of the row of an erasure; it has no value.
+func AppendErasure(dst []byte, e *Erasure) []byte {
+	dst = binary.BigEndian.AppendUint32(append(dst, byte(TableSystem), 'e'), uint32(e.Space))
+	dst = binary.BigEndian.AppendUint16(dst, uint16(e.Birth))
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(dst, uint64(e.Of)), uint64(e.List))
+}
+
+// ErasurePrefix begins the rows of erasures.
+var ErasurePrefix = []byte{byte(TableSystem), 'e'}
+
+// ParseErasure decodes the key of the row of an erasure.
+func ParseErasure(row []byte) (e Erasure, err error) {
+	if len(row) != len(ErasurePrefix)+4+2+8+8 || !bytes.HasPrefix(row, ErasurePrefix) {
+		return e, fmt.Errorf("row of an erasure %x: %w", row, ErrCorrupt)
+	}
+	b := row[len(ErasurePrefix):]
+	return Erasure{Space(binary.BigEndian.Uint32(b)), slot.Slot(binary.BigEndian.Uint16(b[4:])),
+		Collection(binary.BigEndian.Uint64(b[6:])), Collection(binary.BigEndian.Uint64(b[14:]))}, nil
+}
 
 // The first byte of the row. stateTimed is written only where it says more: where there are hashes with deadlines of
 // fields.

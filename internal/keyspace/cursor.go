@@ -23,7 +23,8 @@ type cursor struct {
 
 // cursor makes one over [lower, upper).
 func (t *Txn) cursor(lower, upper []byte) (*cursor, error) {
-	c := &cursor{t: t, lower: lower, upper: upper, plain: t.pin == nil && t.check == nil, stop: t.stop}
+	c := &cursor{t: t, lower: lower, upper: upper, plain: t.pin == nil && t.check == nil && !t.removes(),
+		stop: t.stop}
 	if err := c.open(); err != nil {
 		return nil, err
 	}
@@ -77,21 +78,46 @@ func (c *cursor) rest() {
 	}
 }
 
+// seen moves on from rows that the transaction has removed otherwise than one by one.
+func (c *cursor) seen(ok, up bool) bool {
+	if c.t == nil || !c.t.removes() {
+		return ok
+	}
+	for ok && c.err == nil {
+		var gone bool
+		if at := c.t.cutAt(c.it.Key()); at != nil {
+			if gone = true; up {
+				ok = c.it.SeekGE(at.upper)
+			} else {
+				ok = c.it.SeekLT(at.lower)
+			}
+		} else if gone, c.err = c.t.removed(c.it.Key()); gone && up {
+			ok = c.it.Next()
+		} else if gone {
+			ok = c.it.Prev()
+		}
+		if !gone {
+			break
+		}
+	}
+	return ok && c.err == nil
+}
+
 // First, Last, SeekGE, Next and Prev move, and report whether there is a row.
-func (c *cursor) First() bool { return c.ready() && c.at(c.it.First()) }
+func (c *cursor) First() bool { return c.ready() && c.at(c.seen(c.it.First(), true)) }
 
-func (c *cursor) Last() bool { return c.ready() && c.at(c.it.Last()) }
+func (c *cursor) Last() bool { return c.ready() && c.at(c.seen(c.it.Last(), false)) }
 
-func (c *cursor) SeekGE(key []byte) bool { return c.ready() && c.at(c.it.SeekGE(key)) }
+func (c *cursor) SeekGE(key []byte) bool { return c.ready() && c.at(c.seen(c.it.SeekGE(key), true)) }
 
 func (c *cursor) Next() bool {
 	if c.plain && (c.stop == nil || *c.stop == nil) {
 		return c.it.Next()
 	}
-	return c.ready() && c.at(c.it.Next())
+	return c.ready() && c.at(c.seen(c.it.Next(), true))
 }
 
-func (c *cursor) Prev() bool { return c.ready() && c.at(c.it.Prev()) }
+func (c *cursor) Prev() bool { return c.ready() && c.at(c.seen(c.it.Prev(), false)) }
 
 // Key and Value are views until the next move.
 func (c *cursor) Key() []byte {

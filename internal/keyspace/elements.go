@@ -21,8 +21,8 @@ func (t *Txn) NewCollection(e *Entry, typ encoding.Type) encoding.Meta {
 }
 
 func (t *Txn) elementRow(e *Entry, m *encoding.Meta, member []byte) ([]byte, uint64) {
-	k := encoding.AppendElement(t.mem.take(len(member)+keyRowMax), e.space, m.Birth, m.ID, member)
-	k = t.mem.keep(k)
+	mem := t.memory(m)
+	k := mem.keep(encoding.AppendElement(mem.take(len(member)+keyRowMax), e.space, m.Birth, m.ID, member))
 	return k, rowHash(k)
 }
 
@@ -51,8 +51,9 @@ func (t *Txn) PutElement(e *Entry, m *encoding.Meta, member, value []byte) {
 // PutTimed is PutElement with a deadline (0 = none). The caller keeps encoding.Timed and its rows.
 func (t *Txn) PutTimed(e *Entry, m *encoding.Meta, member, value []byte, deadline int64) {
 	k, h := t.elementRow(e, m, member)
-	v := t.mem.keep(encoding.AppendElementValue(t.mem.take(len(value)+1+8), value, deadline))
-	t.write(row{hash: h, key: k, val: v, point: true})
+	mem := t.memory(m)
+	v := mem.keep(encoding.AppendElementValue(mem.take(len(value)+1+8), value, deadline))
+	t.put(m, row{hash: h, key: k, val: v, point: true})
 }
 
 // RemoveElement deletes a member, which must exist.
@@ -156,13 +157,6 @@ func (t *Txn) dropCollection(sp encoding.Space, m *encoding.Meta) error {
 	return err
 }
 
-// ErrTooLarge is returned for a collection that is too large to be copied in one transaction.
-var ErrTooLarge = errors.New("the value is too large to be copied in one step")
-
-// maxCopy bounds the bytes of rows that a copy holds in memory and writes as one batch; the engine takes
-// less than 4 GB in one.
-const maxCopy = 1 << 30
-
 // moveCollection copies the elements of m into the space of dst, where ids of another space mean nothing,
 // and drops the old ones. MOVE between databases is the only caller; it costs O(elements).
 func (t *Txn) moveCollection(from encoding.Space, dst *Entry, m encoding.Meta) error {
@@ -192,20 +186,16 @@ func (t *Txn) copyElements(from encoding.Space, old *encoding.Meta, dst *Entry, 
 	m.ID, m.Birth = t.store.newCollection(), dst.slot
 	bulk := m.Type == encoding.String && m.Length() > maxCached
 	lower := encoding.AppendCollection(nil, from, old.Birth, old.ID)
-	head, size := len(lower), 0
+	head := len(lower)
+	t.Fill(dst, m)
+	f := t.filling
 	err := t.scan(lower, encoding.PrefixEnd(lower), func(k, v []byte) bool {
-		if size += len(k) + len(v); size > maxCopy {
-			return false
-		}
-		nk := encoding.AppendCollection(t.mem.take(len(k)), dst.space, m.Birth, m.ID)
-		nk = t.mem.keep(append(nk, k[head:]...))
-		t.write(row{hash: rowHash(nk), key: nk, val: t.mem.copyOf(v), point: true, bulk: bulk})
-		return true
+		mem := f.memory()
+		nk := mem.keep(append(encoding.AppendCollection(mem.take(len(k)), dst.space, m.Birth, m.ID), k[head:]...))
+		f.add(row{hash: rowHash(nk), key: nk, val: f.memory().copyOf(v), point: true, bulk: bulk})
+		return f.err == nil
 	})
-	if err == nil && size > maxCopy {
-		err = ErrTooLarge
-	}
-	return err
+	return errors.Join(err, t.Filled())
 }
 
 // drain makes the engine have all that a walk has to see.

@@ -172,6 +172,20 @@ type Snapshot struct {
 
 // Snapshot takes one; Close it.
 func (s *Store) Snapshot() (*Snapshot, error) {
+	for {
+		begun := s.erasing.wait()
+		snap, err := s.snapshot()
+		if err != nil || s.erasing.begun() == begun {
+			return snap, err
+		}
+		if err := snap.Close(); err != nil { // it may have rows that somebody has removed
+			return nil, err
+		}
+	}
+}
+
+// snapshot is Snapshot for those who look at keys that they have locked.
+func (s *Store) snapshot() (*Snapshot, error) {
 	if err := s.Drain(); err != nil {
 		return nil, err
 	}

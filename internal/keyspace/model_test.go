@@ -49,7 +49,9 @@ type modelTest struct {
 	deferred bool
 	now      int64
 	offset   int64
-	state    model
+	// unsettled counts the crashes between Apply and Settle of a transaction that has erased something.
+	unsettled int
+	state     model
 	// history is the state at each offset since the last crash.
 	history map[int64]model
 }
@@ -71,6 +73,7 @@ func openStore(t *testing.T, mem *storage.Mem, cache int64) (*storage.Engine, *S
 func (m *modelTest) open() {
 	m.engine, m.store = openStore(m.t, m.mem, m.cache)
 	m.store.opt.Defer = m.deferred
+	m.store.many = 4
 	m.offset = m.store.Applied()
 }
 
@@ -129,6 +132,7 @@ func (m *modelTest) compare(tx *Txn, e *Entry, v value, ok bool) {
 		m.compareString(tx, e, v.str)
 		return
 	}
+	m.compareOrdered(tx, e, v)
 	if e.Type() != encoding.Hash || e.Meta.Count != uint64(len(v.elements)) {
 		m.t.Fatalf("%s: %v of %d, want %d elements", e.User, e.Type(), e.Meta.Count, len(v.elements))
 	}
@@ -151,6 +155,40 @@ func (m *modelTest) compare(tx *Txn, e *Entry, v value, ok bool) {
 		want, exists := v.elements[member]
 		if err != nil || found != exists || string(x) != want {
 			m.t.Fatalf("%s: member %s is %.40q %v, want %.40q %v: %v", e.User, member, x, found, want, exists, err)
+		}
+	}
+}
+
+// compareOrdered walks over the ordered rows of a collection, one for each member, up or down from somewhere.
+func (m *modelTest) compareOrdered(tx *Txn, e *Entry, v value) {
+	m.t.Helper()
+	if m.rng.IntN(4) > 0 {
+		return
+	}
+	want := slices.Sorted(maps.Keys(v.elements))
+	from := ""
+	var to []byte
+	if m.rng.IntN(2) == 0 {
+		a, b := m.member(), m.member()
+		from, to = min(a, b), []byte(max(a, b))
+		want = slices.DeleteFunc(want, func(s string) bool { return s < from || s >= string(to) })
+	}
+	var got []string
+	visit := func(k, _ []byte) bool { got = append(got, string(k)); return true }
+	if m.rng.IntN(2) == 0 {
+		m.check(tx.ScanOrdered(e, &e.Meta, []byte(from), to, visit))
+	} else {
+		m.check(tx.ScanOrderedBack(e, &e.Meta, []byte(from), to, visit))
+		slices.Reverse(got)
+	}
+	if !slices.Equal(got, want) {
+		m.t.Fatalf("%s: ordered rows %q, want %q", e.User, got, want)
+	}
+	for range 3 {
+		member := m.member()
+		_, found, err := tx.GetIndex(e, &e.Meta, []byte(member))
+		if _, want := v.elements[member]; err != nil || found != want {
+			m.t.Fatalf("%s: ordered row %s found %v, want %v: %v", e.User, member, found, want, err)
 		}
 	}
 }
@@ -186,9 +224,9 @@ func (m *modelTest) step(tx *Txn, s model) {
 			m.check(tx.SetDeadline(&e, v.deadline))
 			s[db][key] = v
 		}
-	case 5, 6, 7:
+	case 5, 6:
 		m.fill(tx, s, &e, v, ok, db)
-	case 8:
+	case 7, 8:
 		if ok && v.elements != nil {
 			m.removeMembers(tx, s, &e, v, db)
 		}
@@ -208,12 +246,19 @@ func (m *modelTest) fill(tx *Txn, s model, e *Entry, v value, ok bool, db int) {
 	} else {
 		meta = tx.NewCollection(e, encoding.Hash)
 		n.deadline = 0
+		if m.rng.IntN(2) == 0 {
+			m.fillNew(tx, e, &meta, n)
+			m.check(tx.Put(e, meta))
+			s[db][string(e.User)] = n
+			return
+		}
 	}
 	for range m.rng.IntN(40) + 1 {
 		member, x := m.member(), m.text()
 		_, found, err := tx.GetElement(e, &meta, []byte(member))
 		m.check(err)
 		tx.PutElement(e, &meta, []byte(member), []byte(x))
+		tx.PutIndex(e, &meta, []byte(member), nil)
 		if !found {
 			meta.Count++
 		}
@@ -223,12 +268,63 @@ func (m *modelTest) fill(tx *Txn, s model, e *Entry, v value, ok bool, db int) {
 	s[db][string(e.User)] = n
 }
 
+// fillNew stores the members of a new hash ahead, if they are many.
+func (m *modelTest) fillNew(tx *Txn, e *Entry, meta *encoding.Meta, n value) {
+	tx.Fill(e, meta)
+	for range m.rng.IntN(40) + 1 {
+		n.elements[m.member()] = m.text()
+	}
+	for member, x := range n.elements {
+		tx.PutElement(e, meta, []byte(member), []byte(x))
+		tx.PutIndex(e, meta, []byte(member), nil)
+	}
+	meta.Count = uint64(len(n.elements))
+	if m.rng.IntN(2) == 0 {
+		m.check(tx.Flushed())
+		rows := 0
+		m.check(tx.ScanElements(e, meta, 0, func(Element) bool { rows++; return true }))
+		if rows != len(n.elements) {
+			m.t.Fatalf("%d members of %d can be walked over", rows, len(n.elements))
+		}
+	}
+	m.check(tx.Filled())
+}
+
+// removeMany removes members by other ways than one by one: a range is cut out of the ordered rows, or they are erased.
+func (m *modelTest) removeMany(tx *Txn, e *Entry, meta *encoding.Meta, elements map[string]string) {
+	gone := tx.Eraser(e, meta)
+	a, b := m.member(), m.member()
+	from, to := min(a, b), max(a, b)
+	cut := m.rng.IntN(2) == 0
+	for _, member := range slices.Sorted(maps.Keys(elements)) {
+		if cut && (member < from || member >= to) || !cut && m.rng.IntN(3) == 0 {
+			continue
+		}
+		gone.Element([]byte(member))
+		if !cut {
+			gone.Index([]byte(member))
+		}
+		meta.Count--
+		delete(elements, member)
+	}
+	m.check(gone.Done())
+	if cut {
+		tx.CutOrdered(e, meta, []byte(from), []byte(to))
+	}
+}
+
 func (m *modelTest) removeMembers(tx *Txn, s model, e *Entry, v value, db int) {
 	meta := e.Meta
 	n := value{elements: maps.Clone(v.elements), deadline: v.deadline}
-	for _, member := range slices.Sorted(maps.Keys(v.elements)) {
-		if m.rng.IntN(3) > 0 {
+	if m.rng.IntN(2) == 0 {
+		m.removeMany(tx, e, &meta, n.elements)
+	} else {
+		for _, member := range slices.Sorted(maps.Keys(v.elements)) {
+			if m.rng.IntN(3) == 0 {
+				continue
+			}
 			tx.RemoveElement(e, &meta, []byte(member))
+			tx.RemoveIndex(e, &meta, []byte(member))
 			meta.Count--
 			delete(n.elements, member)
 		}
@@ -300,9 +396,16 @@ func (m *modelTest) transaction() {
 	}
 	m.offset += int64(len(tx.effects)) + 10
 	m.check(m.store.Apply([]*Txn{tx}, m.offset, 0))
-	m.store.Settle(tx)
 	m.state = s
 	m.history[m.offset] = s
+	if len(tx.erased) > 0 && (m.unsettled == 0 || m.rng.IntN(4) == 0) {
+		// A crash before what was listed is deleted.
+		m.unsettled++
+		m.check(errors.Join(m.store.Drain(), m.engine.Flush()))
+		m.crash()
+		return
+	}
+	m.store.Settle(tx)
 }
 
 // scanAll compares a walk over a database as the transaction sees it.
@@ -401,6 +504,20 @@ func verifyStore(store *Store, want model) error {
 				}
 				return true
 			})
+			ordered := 0
+			if bad == nil {
+				bad = snap.ScanOrdered(db, &k.Meta, nil, nil, func(k, _ []byte) bool {
+					if _, ok := v.elements[string(k)]; ok {
+						ordered++
+					} else {
+						ordered = -1 << 30
+					}
+					return true
+				})
+			}
+			if bad == nil && ordered != n {
+				bad = fmt.Errorf("%s: %d ordered rows, %d elements", k.User, ordered, n)
+			}
 			if bad == nil && (n != len(v.elements) || k.Meta.Count != uint64(n)) {
 				bad = fmt.Errorf("%s: %d elements, count %d, want %d", k.User, n, k.Meta.Count, len(v.elements))
 			}
@@ -542,6 +659,9 @@ func TestModel(t *testing.T) {
 				t.Errorf("row %x was not reclaimed", it.Key())
 			}
 			m.check(it.Close())
+			if m.unsettled == 0 {
+				t.Error("no crash came between the commit and the end of an erasure")
+			}
 		})
 	}
 }

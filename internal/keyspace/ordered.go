@@ -12,8 +12,8 @@ import (
 // the hot cache; rows that are only walked over are stored with PutIndex, and must not be read with GetOrdered.
 
 func (t *Txn) orderedRow(e *Entry, m *encoding.Meta, sortKey []byte) ([]byte, uint64) {
-	k := encoding.AppendOrdered(t.mem.take(len(sortKey)+keyRowMax), e.space, m.Birth, m.ID, sortKey)
-	k = t.mem.keep(k)
+	mem := t.memory(m)
+	k := mem.keep(encoding.AppendOrdered(mem.take(len(sortKey)+keyRowMax), e.space, m.Birth, m.ID, sortKey))
 	return k, rowHash(k)
 }
 
@@ -26,7 +26,7 @@ func (t *Txn) GetOrdered(e *Entry, m *encoding.Meta, sortKey []byte) ([]byte, bo
 // PutOrdered stores a row; key and value are copied.
 func (t *Txn) PutOrdered(e *Entry, m *encoding.Meta, sortKey, value []byte) {
 	k, h := t.orderedRow(e, m, sortKey)
-	t.write(row{hash: h, key: k, val: t.mem.copyOf(value), point: true})
+	t.put(m, row{hash: h, key: k, val: t.memory(m).copyOf(value), point: true})
 }
 
 // Dense rows are those of which the metadata says which there are: normally nobody looks for one that does not exist.
@@ -43,32 +43,33 @@ func (t *Txn) GetDense(e *Entry, m *encoding.Meta, sortKey []byte) ([]byte, bool
 // the collection has it, and the hot cache need not.
 func (t *Txn) PutDense(e *Entry, m *encoding.Meta, sortKey []byte, format byte, value []byte, formed bool) {
 	k, h := t.orderedRow(e, m, sortKey)
-	v := t.mem.keep(append(append(t.mem.take(1+len(value)), format), value...))
-	t.write(row{hash: h, key: k, val: v, point: true, dense: true, formed: formed})
+	mem := t.memory(m)
+	v := mem.keep(append(append(mem.take(1+len(value)), format), value...))
+	t.put(m, row{hash: h, key: k, val: v, point: true, dense: true, formed: formed})
 }
 
 // RemoveDense deletes a row that was stored with PutDense.
 func (t *Txn) RemoveDense(e *Entry, m *encoding.Meta, sortKey []byte) {
 	k, h := t.orderedRow(e, m, sortKey)
-	t.write(row{hash: h, key: k, del: true, point: true, dense: true})
+	t.put(m, row{hash: h, key: k, del: true, point: true, dense: true})
 }
 
 // PutIndex is PutOrdered for a row that is only walked over.
 func (t *Txn) PutIndex(e *Entry, m *encoding.Meta, sortKey, value []byte) {
 	k, h := t.orderedRow(e, m, sortKey)
-	t.write(row{hash: h, key: k, val: t.mem.copyOf(value)})
+	t.put(m, row{hash: h, key: k, val: t.memory(m).copyOf(value)})
 }
 
 // RemoveOrdered deletes a row that was stored with PutOrdered.
 func (t *Txn) RemoveOrdered(e *Entry, m *encoding.Meta, sortKey []byte) {
 	k, h := t.orderedRow(e, m, sortKey)
-	t.write(row{hash: h, key: k, del: true, point: true})
+	t.put(m, row{hash: h, key: k, del: true, point: true})
 }
 
 // RemoveIndex deletes a row that was stored with PutIndex.
 func (t *Txn) RemoveIndex(e *Entry, m *encoding.Meta, sortKey []byte) {
 	k, h := t.orderedRow(e, m, sortKey)
-	t.write(row{hash: h, key: k, del: true})
+	t.put(m, row{hash: h, key: k, del: true})
 }
 
 // GetIndex reads a row that was stored with PutIndex. It goes past the hot cache and the filter of absent rows, for rows
@@ -78,6 +79,11 @@ func (t *Txn) GetIndex(e *Entry, m *encoding.Meta, sortKey []byte) ([]byte, bool
 	if i := t.rows.find(h, k); i >= 0 {
 		r := &t.rows.rows[i]
 		return r.val, !r.del, nil
+	}
+	if t.removes() {
+		if gone, err := t.removed(k); err != nil || gone {
+			return nil, false, err
+		}
 	}
 	dst := t.mem.take(1024)
 	if t.pin != nil {

@@ -194,6 +194,10 @@ func (o *overlay) patch(i, from int, part, before []byte) {
 	copy(r.val[from:], part)
 }
 
+// note adds an entry to the undo log that stands for something else than a row: what has come after it is told from
+// what was before by the number of entries.
+func (o *overlay) note() { o.undo = append(o.undo, undoRow{at: -1}) }
+
 func (o *overlay) link(r int) {
 	mask := len(o.index) - 1
 	i := int(o.rows[r].hash) & mask
@@ -208,6 +212,9 @@ func (o *overlay) rollback(n int) {
 	for len(o.undo) > n {
 		u := o.undo[len(o.undo)-1]
 		o.undo = o.undo[:len(o.undo)-1]
+		if u.at < 0 {
+			continue
+		}
 		if u.patched {
 			r := &o.rows[u.at]
 			r.val = r.val[:u.length]

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"haypile/internal/encoding"
+	"haypile/internal/storage"
 )
 
 // pending are the groups of transactions that are in the log and visible, but not in the engine yet. The log is
@@ -164,6 +165,9 @@ func (p *pending) find(dst []byte, hash uint64, key []byte) (v []byte, present, 
 				r := &t.rows.rows[at]
 				return append(dst, r.val...), !r.del, true
 			}
+			if len(t.cuts) > 0 && t.cutAt(key) != nil {
+				return dst, false, true
+			}
 		}
 	}
 	return dst, false, false
@@ -177,19 +181,37 @@ type sortedRow struct {
 }
 
 // write puts the last version of each row into one batch of the engine, with the state behind the last group. The
-// rows are in the order of keys: the memtable finds the place of a key from that of the one before, which is
-// much nearer than its top. REQUIRES: pending.drain.
+// rows are in the order of keys, as far as no transaction has cut something out: the memtable finds the place of a key
+// from that of the one before, which is much nearer than its top. REQUIRES: pending.drain.
 func (s *Store) write(groups []*group) error {
 	rows := s.pending.sorted[:0]
+	b := s.batch
+	b.Reset()
 	for _, g := range groups {
 		for _, t := range g.txns {
+			if len(t.cuts) > 0 {
+				rows = writeSorted(b, rows)
+			}
+			for _, c := range t.cuts {
+				b.DeleteRange(c.lower, c.upper)
+			}
 			for i := range t.rows.rows {
 				r := &t.rows.rows[i]
-				a, b := keyHead(r.key)
-				rows = append(rows, sortedRow{a, b, r, int32(len(rows))})
+				head, next := keyHead(r.key)
+				rows = append(rows, sortedRow{head, next, r, int32(len(rows))})
 			}
 		}
 	}
+	rows = writeSorted(b, rows)
+	b.Set(encoding.StateRow, groups[len(groups)-1].state)
+	if s.pending.sorted = rows; cap(rows) > maxKeptRows {
+		s.pending.sorted = nil
+	}
+	return s.engine.Apply(b)
+}
+
+// writeSorted adds rows to a batch, of those with the same key the last, and returns none.
+func writeSorted(b *storage.Batch, rows []sortedRow) []sortedRow {
 	slices.SortFunc(rows, func(x, y sortedRow) int {
 		switch {
 		case x.a != y.a:
@@ -199,8 +221,6 @@ func (s *Store) write(groups []*group) error {
 		}
 		return cmp.Or(bytes.Compare(x.row.key, y.row.key), cmp.Compare(x.at, y.at))
 	})
-	b := s.batch
-	b.Reset()
 	for i, x := range rows {
 		if i+1 < len(rows) && rows[i+1].a == x.a && rows[i+1].b == x.b && bytes.Equal(rows[i+1].row.key, x.row.key) {
 			continue
@@ -211,12 +231,8 @@ func (s *Store) write(groups []*group) error {
 			b.Set(x.row.key, x.row.val)
 		}
 	}
-	b.Set(encoding.StateRow, groups[len(groups)-1].state)
 	clear(rows)
-	if s.pending.sorted = rows[:0]; cap(rows) > maxKeptRows {
-		s.pending.sorted = nil
-	}
-	return s.engine.Apply(b)
+	return rows[:0]
 }
 
 // maxKeptRows bounds what a large group leaves allocated.

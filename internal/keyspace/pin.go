@@ -68,7 +68,7 @@ func (s *Store) Pin(db int, now int64) (*Pin, error) {
 	if closed {
 		return nil, ErrClosed
 	}
-	snap, err := s.Snapshot()
+	snap, err := s.snapshot()
 	if err != nil {
 		s.pins.wg.Done()
 		return nil, err
@@ -171,17 +171,25 @@ func (t *Txn) stopped() error {
 func (t *Txn) Stopped() error { return t.stopped() }
 
 // Scratch is a mark in the memory that reads of a transaction take; see Forget.
-type Scratch struct{ a arena }
+type Scratch struct {
+	a                     arena
+	undo, touched, events int
+}
 
 // Scratch marks what has been read so far.
-func (t *Txn) Scratch() Scratch { return Scratch{t.mem} }
+func (t *Txn) Scratch() Scratch {
+	return Scratch{t.mem, len(t.rows.undo), len(t.touched), len(t.events)}
+}
 
-// Forget gives the memory back that reads have taken since the mark: what they returned is gone. It does nothing in a
-// transaction that may write, whose changes live there. For those who look up more than they want to hold in memory.
+// Forget gives the memory back that reads have taken since the mark: what they returned is gone. It does nothing if
+// the transaction has noted or changed something since, which lives there. For those who look up more than they want
+// to hold in memory.
 func (t *Txn) Forget(s Scratch) {
-	if t.mode == ModeRead && len(t.rows.rows) == 0 {
+	if len(t.rows.undo) == s.undo && len(t.touched) == s.touched && len(t.events) == s.events &&
+		(t.filling == nil || t.filling.spilled || len(t.filling.rows) == 0) {
 		kept := t.mem.kept
 		t.mem = s.a
 		t.mem.kept = kept // chunks that were made meanwhile may be used again
+		t.seen = seenRow{}
 	}
 }

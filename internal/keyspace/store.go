@@ -11,6 +11,7 @@
 package keyspace
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,8 @@ type Options struct {
 	// Defer lets groups wait in memory until there are enough of them for the engine; Close is needed then.
 	// Without it the engine has a group when Apply returns.
 	Defer bool
+	// Many is how many rows of one collection a transaction holds in memory; 0 is the default.
+	Many int
 	// Watching is shared by the stores that follow one another on a node; nil: one of its own.
 	Watching *atomic.Int64
 	// Events, too: see Store.Events.
@@ -70,7 +73,10 @@ type Store struct {
 	points  points
 	pins    pins
 	forms   forms
+	fills   fills
+	erasing erasing
 	batch   *storage.Batch
+	many    int // see Txn.Many
 }
 
 // dbState is what readers see of a database.
@@ -85,7 +91,8 @@ func (d *dbState) space() encoding.Space { return encoding.Space(d.id.Load()) }
 // Open reads the state of the engine, or begins a new one in an empty engine.
 func Open(engine *storage.Engine, opt Options) (*Store, error) {
 	s := &Store{engine: engine, cache: newRowCache(opt.CacheBytes), filter: newRowFilter(opt.CacheBytes / 4),
-		batch: engine.NewBatch(), opt: opt}
+		batch: engine.NewBatch(), opt: opt, many: cmp.Or(opt.Many, manyRows)}
+	s.erasing.init()
 	s.pending.mu.room.L = &s.pending.mu
 	s.forms.budget.Store(opt.CacheBytes / formsShare)
 	if s.Watching = opt.Watching; s.Watching == nil {
@@ -111,6 +118,9 @@ func Open(engine *storage.Engine, opt Options) (*Store, error) {
 		s.state.NextSpace++
 	}
 	s.dbs = make([]dbState, len(s.state.Databases))
+	if err := s.reserved(); err != nil {
+		return nil, err
+	}
 	s.nextColl.Store(uint64(s.state.NextCollection))
 	s.nextSpace.Store(uint32(s.state.NextSpace))
 	s.publish()
@@ -120,6 +130,9 @@ func Open(engine *storage.Engine, opt Options) (*Store, error) {
 			return nil, fmt.Errorf("write the store's first state: %w", err)
 		}
 	}
+	if err := s.resumeErasures(); err != nil {
+		return nil, fmt.Errorf("delete rows that were removed: %w", err)
+	}
 	s.applied.Store(s.state.Offset)
 	if ok {
 		s.durable.Store(s.state.Offset)
@@ -127,6 +140,19 @@ func Open(engine *storage.Engine, opt Options) (*Store, error) {
 		s.durable.Store(opt.StartOffset)
 	}
 	return s, nil
+}
+
+// reserved reads which ids of collections must not be given out although the state says so.
+func (s *Store) reserved() error {
+	v, ok, err := s.engine.Get(nil, encoding.CollectionsRow)
+	if err == nil && ok {
+		s.fills.mu.reserved, err = encoding.ParseCollections(v)
+	}
+	if err != nil {
+		return fmt.Errorf("read the store's state: %w", err)
+	}
+	s.state.NextCollection = max(s.state.NextCollection, s.fills.mu.reserved)
+	return nil
 }
 
 func (d *dbState) show(c *encoding.SpaceCount) {
@@ -207,6 +233,9 @@ func (s *Store) newSpace() encoding.Space { return encoding.Space(s.nextSpace.Ad
 func (s *Store) Apply(txns []*Txn, offset int64, db int) error {
 	for _, t := range txns {
 		s.addCounts(t)
+		if len(t.erased) > 0 {
+			s.erasing.begin() // until Settle
+		}
 	}
 	s.state.Offset, s.state.DB = offset, uint32(db)
 	s.state.NextCollection = encoding.Collection(s.nextColl.Load())
@@ -263,9 +292,13 @@ func (s *Store) addCounts(t *Txn) {
 	}
 }
 
-// Settle brings the hot cache up to date with an applied transaction. REQUIRES: the key locks under which
-// it was made.
+// Settle brings the hot cache up to date with an applied transaction, and deletes what it has listed (see Txn.Eraser).
+// REQUIRES: the key locks under which it was made. It must follow each Apply.
 func (s *Store) Settle(t *Txn) {
+	s.settleErased(t)
+	for _, f := range t.fills {
+		s.fills.end(f)
+	}
 	s.settleForms(t)
 	for i := range t.rows.rows {
 		switch r := &t.rows.rows[i]; {
@@ -319,6 +352,7 @@ func (t *Txn) Effects(f func(db int, stream []byte)) {
 // engine. It reports whether more is left. Background work: it takes no key locks, since nothing refers to
 // what it deletes.
 func (s *Store) Reclaim(ctx context.Context, limit int) (more bool, err error) {
+	s.fills.settle()
 	if err := errors.Join(s.Drain(), s.points.drop(false)); err != nil {
 		return false, err
 	}
@@ -338,6 +372,9 @@ func (s *Store) Reclaim(ctx context.Context, limit int) (more bool, err error) {
 		if !valid {
 			return false, errors.Join(fmt.Errorf("garbage row %x: %w", garbage.Key(), encoding.ErrCorrupt),
 				garbage.Close())
+		}
+		if s.fills.has(id) {
+			continue
 		}
 		lower := encoding.AppendCollection(nil, sp, birth, id)
 		rows, err := s.engine.Iter(lower, encoding.PrefixEnd(lower))

@@ -65,7 +65,9 @@ type StringWriter struct {
 	length int64
 	whole  []byte
 	meta   encoding.Meta
-	at     int64
+	// at is how far the string has come; piece are the bytes of the piece there.
+	at    int64
+	piece []byte
 }
 
 // NewString begins a string of a length that is going to take the place of what the key has; until Save that
@@ -74,6 +76,7 @@ func (t *Txn) NewString(e *Entry, length int64) *StringWriter {
 	w := &StringWriter{t: t, e: e, length: length}
 	if length > maxWhole {
 		w.meta = t.newPieced(e, length)
+		t.Fill(e, &w.meta)
 	} else {
 		w.whole = make([]byte, 0, length)
 	}
@@ -90,15 +93,40 @@ func (w *StringWriter) Append(part []byte) error {
 		w.whole = append(w.whole, part...)
 		return nil
 	}
-	err := w.t.writePieces(w.e.space, &w.meta, w.at, part, true)
-	w.at += int64(len(part))
-	return err
+	size := int(w.meta.PieceSize())
+	for len(part) > 0 {
+		n := min(len(part), size-len(w.piece))
+		w.piece = append(w.piece, part[:n]...)
+		w.at, part = w.at+int64(n), part[n:]
+		if len(w.piece) == size {
+			w.put()
+		}
+	}
+	return w.t.filling.err
+}
+
+// put stores the piece that is complete, or the last one. Zeros at its end need not be stored.
+func (w *StringWriter) put() {
+	value := bytes.TrimRight(w.piece, "\x00")
+	w.piece = w.piece[:0]
+	if len(value) == 0 {
+		return
+	}
+	f := w.t.filling
+	mem := f.memory()
+	k := mem.keep(encoding.AppendPiece(mem.take(keyRowMax), w.e.space, w.meta.Birth, w.meta.ID,
+		uint32((w.at-1)/w.meta.PieceSize())))
+	f.add(row{hash: rowHash(k), key: k, val: mem.copyOf(value), point: true, bulk: w.length > maxCached})
 }
 
 // Save stores the string. What Append has not given is zero.
 func (w *StringWriter) Save(deadline int64) error {
 	if w.length <= maxWhole {
 		return w.t.Put(w.e, encoding.WholeString(w.whole[:w.length], deadline))
+	}
+	w.put()
+	if err := w.t.Filled(); err != nil {
+		return err
 	}
 	w.meta.Deadline = deadline
 	return w.t.Put(w.e, w.meta)
@@ -274,8 +302,15 @@ func (t *Txn) GrowString(e *Entry, n int64) error {
 func (w *StringWriter) skip(n int64) {
 	if w.length <= maxWhole {
 		w.whole = append(w.whole, make([]byte, n)...)
+		return
 	}
-	w.at += n
+	size, next := w.meta.PieceSize(), w.at+n
+	if next/size > w.at/size {
+		w.put()
+		n = next % size
+	}
+	w.piece = append(w.piece, noPiece[:n]...)
+	w.at = next
 }
 
 // intoPieces is WriteString for a string that is whole and becomes too long for that.

@@ -73,6 +73,12 @@ type Txn struct {
 	large int
 	// piece is where pieces of strings are read into.
 	piece []byte
+	// fills are the collections filled, the last of them filling if that is not ended; cuts and erased what was removed
+	// otherwise than row by row.
+	fills   []*fill
+	filling *fill
+	cuts    []cut
+	erased  []erasure
 	// flushed are databases changed as a whole.
 	flushed, swapped []int
 }
@@ -176,8 +182,12 @@ func (t *Txn) Size() int { return len(t.effects) + len(t.rows.rows)*64 + t.large
 
 // Reset forgets everything.
 func (t *Txn) Reset() {
+	t.endFills(0)
 	t.mem.reset()
 	t.rows.reset()
+	clear(t.cuts)
+	clear(t.erased)
+	t.cuts, t.erased = t.cuts[:0], t.erased[:0]
 	t.seen, t.large = seenRow{}, 0
 	t.resetForms(0)
 	if cap(t.effects) > 1<<20 {
@@ -221,6 +231,8 @@ func (t *Txn) Mark() Mark {
 func (t *Txn) Rollback(m *Mark) {
 	t.rollbackForms(m.undo)
 	t.rows.rollback(m.undo)
+	t.restore(m.undo)
+	t.endFills(m.undo)
 	t.seen = seenRow{}
 	t.effects, t.segs, t.touched = t.effects[:m.effects], t.segs[:m.segs], t.touched[:m.touched]
 	t.events = t.events[:m.events]
@@ -361,6 +373,11 @@ func (t *Txn) readRow(hash uint64, key []byte, dense bool) ([]byte, bool, error)
 	if t.stop != nil && *t.stop != nil {
 		return nil, false, *t.stop
 	}
+	if t.removes() {
+		if gone, err := t.removed(key); err != nil || gone {
+			return nil, false, err
+		}
+	}
 	if t.seen.is(hash, key) {
 		return t.seen.val, true, nil
 	}
@@ -403,7 +420,12 @@ func (t *Txn) readStored(hash uint64, key []byte, dense bool) ([]byte, bool, err
 	return v, ok, nil
 }
 
-func (t *Txn) write(r row) { t.rows.set(r) }
+func (t *Txn) write(r row) {
+	t.rows.set(r)
+	if len(t.erased) > 0 && !r.del {
+		t.keep(r.key)
+	}
+}
 
 // count changes the counters of a space.
 func (t *Txn) count(c delta) {

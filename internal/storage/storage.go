@@ -323,6 +323,15 @@ func (b *Batch) Delete(key []byte) {
 	_ = op.Finish()
 }
 
+// DeleteRange adds the removal of all rows of [lower, upper) that the engine has by then. It costs reads of the range
+// something until it is compacted away: it is for rows by the thousand.
+func (b *Batch) DeleteRange(lower, upper []byte) {
+	op := b.b.DeleteRangeDeferred(len(lower), len(upper))
+	copy(op.Key, lower)
+	copy(op.Value, upper)
+	_ = op.Finish()
+}
+
 // Reset empties the batch for reuse.
 func (b *Batch) Reset() { b.b.Reset() }
 
