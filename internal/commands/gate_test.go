@@ -77,7 +77,7 @@ func (g *gate) open() {
 	if err != nil {
 		g.tb.Fatal(err)
 	}
-	g.store, err = keyspace.Open(g.engine, keyspace.Options{Databases: 16, CacheBytes: 4 << 20})
+	g.store, err = keyspace.Open(g.engine, keyspace.Options{Databases: 16, CacheBytes: 4 << 20, Many: 20})
 	if err != nil {
 		g.tb.Fatal(err)
 	}

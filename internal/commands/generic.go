@@ -1,8 +1,6 @@
 package commands
 
 import (
-	"errors"
-
 	"haypile/internal/command"
 	"haypile/internal/keyevent"
 	"haypile/internal/keyspace"
@@ -187,7 +185,7 @@ func copyKey(c *Call) error {
 		return nil
 	}
 	if err := c.Tx.Copy(&src, &dst); err != nil {
-		return tooLarge(err)
+		return err
 	}
 	c.Tx.Event(keyevent.Generic, "copy_to", db, c.Args[2])
 	return nil
@@ -230,19 +228,9 @@ func move(c *Call) error {
 		return nil
 	}
 	if err := c.Tx.Move(&src, &dst); err != nil {
-		return tooLarge(err)
+		return err
 	}
 	c.notify(keyevent.Generic, "move_from", c.Args[1])
 	c.Tx.Event(keyevent.Generic, "move_to", db, c.Args[1])
 	return nil
-}
-
-// errCopyTooLarge refuses to copy a value of more than 1 GB.
-const errCopyTooLarge = Error("ERR the value is too large to be copied in one step")
-
-func tooLarge(err error) error {
-	if errors.Is(err, keyspace.ErrTooLarge) {
-		return errCopyTooLarge
-	}
-	return err
 }

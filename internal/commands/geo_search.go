@@ -2,7 +2,6 @@ package commands
 
 import (
 	"haypile/internal/keyevent"
-	"haypile/internal/keyspace"
 	"haypile/internal/resp"
 	"haypile/internal/types/geo"
 	"haypile/internal/types/zset"
@@ -54,7 +53,7 @@ func (f searchForm) run(c *Call) error {
 	case err != nil:
 		return err
 	case sel.Bytes > maxStoredBytes:
-		return Error("ERR " + keyspace.ErrTooLarge.Error())
+		return errTooLarge
 	case q.to != nil:
 		return q.store(c, &sel)
 	}

@@ -224,40 +224,39 @@ func storeSets(op func([]*set.Set, func([]byte) bool) error) func(*Call) error {
 		if err != nil {
 			return err
 		}
-		dst, size := set.Begin(c.Tx, e, 0), 0
+		dst := set.Begin(c.Tx, e, 0)
 		err = op(sets, func(member []byte) bool {
 			dst.Add(member, nil)
-			size += len(member)
-			return size <= maxStoredBytes
+			return true
 		})
 		if err != nil {
 			return err
 		}
-		return c.storeWhole(&e, dst.Len(), size, func(event string) error { return c.saveSet(&dst, event) })
+		return c.storeWhole(&e, dst.Len(), func(event string) error { return c.saveSet(&dst, event) })
 	}
 }
 
-// storeWhole ends a command that has made a new value of n members and size bytes for a key: it saves it, as the
-// event named like the command, or removes the key if the value is empty, and answers n.
-func (c *Call) storeWhole(e *keyspace.Entry, n uint64, size int, save func(event string) error) error {
+// storeWhole ends a command that has made a new value of n members for a key: it saves it, as the event named like the
+// command, or removes the key if the value is empty, and answers n.
+func (c *Call) storeWhole(e *keyspace.Entry, n uint64, save func(event string) error) error {
 	var err error
-	switch {
-	case size > maxStoredBytes:
-		return Error("ERR " + keyspace.ErrTooLarge.Error())
-	case n == 0:
+	if n == 0 {
 		var was bool
 		if was, err = c.Tx.Remove(e); was {
 			c.notify(keyevent.Generic, "del", e.User)
 		}
-	default:
+	} else {
 		err = save(string(lowerASCII([]byte(c.Cmd.Name))))
 	}
 	c.Out.Int(int64(n))
 	return err
 }
 
-// maxStoredBytes bounds what one command makes of others' members in one transaction, which is in memory as a whole.
+// maxStoredBytes bounds what one command holds in memory of others' members: those that it has to sort.
 const maxStoredBytes = 512 << 20
+
+// errTooLarge refuses more.
+const errTooLarge = Error("ERR the value is too large to be copied in one step")
 
 func sInterCard(c *Call) error {
 	n, ok := resp.ParseInt(c.Args[1])

@@ -253,7 +253,7 @@ func (c *Call) sortItems(q *sortQuery, e keyspace.Entry) (items []sortItem, err 
 // checkSize refuses what would not fit into one transaction.
 func checkSize(size int) error {
 	if size > maxStoredBytes {
-		return Error("ERR " + keyspace.ErrTooLarge.Error())
+		return errTooLarge
 	}
 	return nil
 }

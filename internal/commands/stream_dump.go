@@ -81,7 +81,7 @@ func (l *streamLoader) Entry(id rdb.StreamID, fields [][]byte) error {
 		l.bytes += len(f)
 	}
 	if l.bytes > maxStoredBytes {
-		return Error("ERR " + keyspace.ErrTooLarge.Error())
+		return errTooLarge
 	}
 	l.s.Add(stream.ID(id), fields)
 	return nil

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"haypile/internal/keyevent"
-	"haypile/internal/keyspace"
 	"haypile/internal/resp"
 	"haypile/internal/types/zset"
 )
@@ -99,7 +98,7 @@ func answerMerged(op zset.Operation, scored bool) func(*Call) error {
 			return err
 		}
 		if size > maxStoredBytes {
-			return Error("ERR " + keyspace.ErrTooLarge.Error())
+			return errTooLarge
 		}
 		slices.SortFunc(found, func(a, b zset.Entry) int {
 			return cmp.Or(cmp.Compare(a.Score, b.Score), bytes.Compare(a.Member, b.Member))

@@ -303,16 +303,15 @@ func (c *Call) storeEntries(walk func(func(zset.Entry) bool) error) error {
 	if err != nil {
 		return err
 	}
-	dst, size := zset.Begin(c.Tx, e, 0), 0
+	dst := zset.Begin(c.Tx, e, 0)
 	err = walk(func(e zset.Entry) bool {
 		dst.Fill(e.Member, e.Score)
-		size += len(e.Member)
-		return size <= maxStoredBytes
+		return true
 	})
 	if err != nil {
 		return err
 	}
-	return c.storeWhole(&e, dst.Len(), size, func(event string) error { return c.saveZSet(&dst, event, true) })
+	return c.storeWhole(&e, dst.Len(), func(event string) error { return c.saveZSet(&dst, event, true) })
 }
 
 // openRange reads the sorted set at args[1] and finds the range between args[2] and args[3] in it.

@@ -19,7 +19,7 @@ func newStore(t *testing.T) *keyspace.Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = engine.CloseUnflushed() })
-	store, err := keyspace.Open(engine, keyspace.Options{Databases: 1, CacheBytes: 8 << 20})
+	store, err := keyspace.Open(engine, keyspace.Options{Databases: 1, CacheBytes: 8 << 20, Many: 20})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -196,6 +196,10 @@ func (l *List) Trim(from, to uint64) error {
 	if err == nil {
 		err = failed
 	}
+	if err == nil {
+		fresh.filling = false
+		err = l.tx.Filled()
+	}
 	buf := l.buf
 	*l = *fresh
 	l.buf, l.tree.Store = buf, nodes{l}

@@ -34,7 +34,9 @@ type List struct {
 	changed bool
 	// formed: the list has a form, or may have one. It was long when it was opened.
 	formed bool
-	buf    []byte
+	// filling: the elements are those of a list made by Begin, and pass the transaction by; see keyspace.Txn.Fill.
+	filling bool
+	buf     []byte
 }
 
 // spare are lists that Release gave back.
@@ -75,11 +77,13 @@ func At(tx *keyspace.Txn, e keyspace.Entry) (*List, error) {
 	return l, nil
 }
 
-// Begin makes a new, empty list that will replace whatever is at the key, with a deadline (0 = none).
+// Begin makes a new, empty list that will replace whatever is at the key, with a deadline (0 = none). Until Save
+// elements are added at its end only.
 func Begin(tx *keyspace.Txn, e keyspace.Entry, deadline int64) *List {
-	l := &List{tx: tx, key: e}
+	l := &List{tx: tx, key: e, filling: true}
 	l.begin()
 	l.meta.Deadline = deadline
+	tx.Fill(&l.key, &l.meta)
 	return l
 }
 
@@ -172,6 +176,14 @@ func (l *List) put(ordinal uint64, value []byte) {
 
 func (l *List) remove(e extent.Entry) {
 	f := l.ownForm()
+	l.meta.Count -= e.N
+	l.changed = true
+	if l.tx.Many(e.N) {
+		from, to := sortKeyOf(tableElement, e.Ref), sortKeyOf(tableElement, e.End())
+		l.tx.CutOrdered(&l.key, &l.meta, from[:], to[:])
+		l.tx.DropForm(l.meta.ID)
+		return
+	}
 	for o := e.Ref; o < e.End(); o++ {
 		k := sortKeyOf(tableElement, o)
 		if f != nil {
@@ -179,12 +191,16 @@ func (l *List) remove(e extent.Entry) {
 		}
 		l.tx.RemoveDense(&l.key, &l.meta, k[:])
 	}
-	l.meta.Count -= e.N
-	l.changed = true
 }
 
 // Save stores the metadata if something has changed; a list without elements is no key.
 func (l *List) Save() error {
+	if l.filling {
+		l.filling = false
+		if err := l.tx.Filled(); err != nil {
+			return err
+		}
+	}
 	if !l.changed {
 		return nil
 	}

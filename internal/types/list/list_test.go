@@ -40,7 +40,7 @@ func (b *bench) open() {
 	if b.eng, err = storage.Open(storage.Options{Dir: "engine", Mem: b.mem}); err != nil {
 		b.t.Fatal(err)
 	}
-	if b.store, err = keyspace.Open(b.eng, keyspace.Options{Databases: 1, CacheBytes: 1 << 20}); err != nil {
+	if b.store, err = keyspace.Open(b.eng, keyspace.Options{Databases: 1, CacheBytes: 1 << 20, Many: 20}); err != nil {
 		b.t.Fatal(err)
 	}
 	b.begin()

@@ -28,6 +28,8 @@ type Members struct {
 	timed encoding.Timed
 	// changed is set by anything that Save must tell of.
 	changed bool
+	// filling: the members are those of a value made by Begin, and pass the transaction by; see keyspace.Txn.Fill.
+	filling bool
 }
 
 // Open reads the value of a type at key; a missing key is an empty one.
@@ -130,9 +132,28 @@ func (m *Members) remove(member []byte, deadline int64) {
 	m.changed = true
 }
 
+// Removed counts members that were removed by their rows, without the value's knowledge.
+func (m *Members) Removed(n uint64) {
+	m.meta.Count -= n
+	m.changed = true
+}
+
+// Clear removes all members at once, and with them the key.
+func (m *Members) Clear() error {
+	_, err := m.tx.Remove(&m.key)
+	m.meta, m.timed, m.changed = encoding.Meta{}, encoding.Timed{}, false
+	return err
+}
+
 // Save stores the metadata if something has changed; a value without members is no key.
 func (m *Members) Save() error {
 	m.encodeTimed()
+	if m.filling {
+		m.filling = false
+		if err := m.tx.Filled(); err != nil {
+			return err
+		}
+	}
 	switch {
 	case !m.changed:
 		return nil
@@ -160,10 +181,12 @@ func (m *Members) Save() error {
 	return m.tx.Put(&m.key, m.meta)
 }
 
-// Begin makes a new, empty value that will replace whatever is at the key, with a deadline (0 = none).
+// Begin makes a new, empty value that will replace whatever is at the key, with a deadline (0 = none). Until Save its
+// members cannot be looked up.
 func Begin(tx *keyspace.Txn, e keyspace.Entry, typ encoding.Type, deadline int64) Members {
-	m := Members{tx: tx, typ: typ, key: e, meta: tx.NewCollection(&e, typ)}
+	m := Members{tx: tx, typ: typ, key: e, meta: tx.NewCollection(&e, typ), filling: true}
 	m.meta.Deadline = deadline
+	tx.Fill(&e, &m.meta)
 	return m
 }
 

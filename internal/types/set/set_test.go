@@ -18,7 +18,7 @@ func newTxn(t *testing.T) *keyspace.Txn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = engine.CloseUnflushed() })
-	store, err := keyspace.Open(engine, keyspace.Options{Databases: 1, CacheBytes: 8 << 20})
+	store, err := keyspace.Open(engine, keyspace.Options{Databases: 1, CacheBytes: 8 << 20, Many: 20})
 	if err != nil {
 		t.Fatal(err)
 	}

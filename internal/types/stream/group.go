@@ -167,7 +167,11 @@ func (g *Group) Save() {
 func (g *Group) Destroy() error {
 	s := g.s
 	var err, failed error
-	if g.Pending > 0 {
+	if s.tx.Many(g.Pending) {
+		for _, rows := range [][]byte{pendingOf(g.Name), appendName([]byte{tableOwned}, g.Name)} {
+			s.tx.CutOrdered(&s.key, &s.meta, rows, encoding.PrefixEnd(rows))
+		}
+	} else if g.Pending > 0 {
 		err = g.Deliveries(ID{}, Max, func(d Delivery) bool {
 			s.tx.RemoveIndex(&s.key, &s.meta, appendID(pendingOf(g.Name), d.ID))
 			s.tx.RemoveIndex(&s.key, &s.meta, appendID(ownedBy(g.Name, d.Consumer), d.ID))
@@ -302,16 +306,38 @@ func (g *Group) EachConsumer(visit func(*Consumer) error) error {
 func (c *Consumer) Delete() error {
 	g := c.g
 	s := g.s
-	err := c.Owned(ID{}, Max, func(id ID) bool {
-		s.tx.RemoveIndex(&s.key, &s.meta, appendID(pendingOf(g.Name), id))
-		s.tx.RemoveIndex(&s.key, &s.meta, appendID(ownedBy(g.Name, c.Name), id))
-		return true
-	})
+	err := c.release()
 	s.tx.RemoveOrdered(&s.key, &s.meta, consumerKey(g.Name, c.Name))
 	g.loaded[string(c.Name)] = nil
 	g.Pending -= c.Pending
 	g.Consumers--
 	g.changed = true
+	return err
+}
+
+// release ends that anything is pending for the consumer; counting is the caller's.
+func (c *Consumer) release() error {
+	g, s := c.g, c.g.s
+	pending, owned := pendingOf(g.Name), ownedBy(g.Name, c.Name)
+	if !s.tx.Many(c.Pending) {
+		return c.Owned(ID{}, Max, func(id ID) bool {
+			s.tx.RemoveIndex(&s.key, &s.meta, appendID(pending[:len(pending):len(pending)], id))
+			s.tx.RemoveIndex(&s.key, &s.meta, appendID(owned[:len(owned):len(owned)], id))
+			return true
+		})
+	}
+	var err error
+	if c.Pending == g.Pending {
+		s.tx.CutOrdered(&s.key, &s.meta, pending, encoding.PrefixEnd(pending))
+	} else {
+		gone := s.tx.Eraser(&s.key, &s.meta)
+		err = c.Owned(ID{}, Max, func(id ID) bool {
+			gone.Index(appendID(pending[:len(pending):len(pending)], id))
+			return true
+		})
+		err = errors.Join(err, gone.Done())
+	}
+	s.tx.CutOrdered(&s.key, &s.meta, owned, encoding.PrefixEnd(owned))
 	return err
 }
 

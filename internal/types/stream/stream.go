@@ -249,19 +249,36 @@ func (s *Stream) Trim(t Trimming) (removed uint64, err error) {
 // dropUntil removes the first entries: most, or, by ID, fewer.
 func (s *Stream) dropUntil(t Trimming, most uint64) (removed uint64, err error) {
 	first := ID{}
+	var ids []ID // of those that go, until they are many
 	err = s.scan(s.First, Max, true, func(id ID, _ Fields) bool {
 		if removed == most || t.ByID && !id.Less(t.MinID) {
 			first = id
 			return false
 		}
-		s.tx.RemoveIndex(&s.key, &s.meta, entryKey(id))
-		removed++
+		if removed++; s.tx.Many(removed) {
+			ids = nil
+		} else {
+			ids = append(ids, id)
+		}
 		return true
 	})
+	if err != nil {
+		return 0, err
+	}
+	if s.tx.Many(removed) {
+		end := entriesEnd
+		if !first.IsZero() {
+			end = entryKey(first)
+		}
+		s.tx.CutOrdered(&s.key, &s.meta, entryKey(s.First), end)
+	}
+	for _, id := range ids {
+		s.tx.RemoveIndex(&s.key, &s.meta, entryKey(id))
+	}
 	s.meta.Count -= removed
 	s.First, s.changed = first, true
 	s.own().removeBefore(cmp.Or(first, Max))
-	return removed, err
+	return removed, nil
 }
 
 // Foresee reads what trimming will need after an entry was added, so that it fails, if it has to, before the first
@@ -313,6 +330,7 @@ func (s *Stream) keepLast(n uint64) error {
 	var err error
 	if n > 0 {
 		left := n
+		s.tx.Fill(&s.key, &meta)
 		err = s.RangeBack(ID{}, Max, func(id ID, f Fields) bool {
 			row := append(appendUvarints([]byte{format}, f.n), f.b...)
 			s.tx.PutIndex(&s.key, &meta, entryKey(id), row)
@@ -320,6 +338,7 @@ func (s *Stream) keepLast(n uint64) error {
 			left--
 			return left > 0
 		})
+		err = errors.Join(err, s.tx.Filled())
 	}
 	s.meta, s.First, s.changed = meta, first, true
 	return err

@@ -33,14 +33,23 @@ func pageKey(level int, separator []byte) []byte {
 	return append([]byte{tableCount, byte(level)}, separator...)
 }
 
+// putPage stores a page. The first of a level is looked up, the others are only walked over.
 func (z *ZSet) putPage(level int, separator []byte, count uint64) {
 	tx, key, meta := z.Parts()
-	tx.PutOrdered(key, meta, pageKey(level, separator), binary.AppendUvarint(nil, count))
+	put := tx.PutIndex
+	if len(separator) == 0 {
+		put = tx.PutOrdered
+	}
+	put(key, meta, pageKey(level, separator), binary.AppendUvarint(nil, count))
 }
 
 func (z *ZSet) removePage(level int, separator []byte) {
 	tx, key, meta := z.Parts()
-	tx.RemoveOrdered(key, meta, pageKey(level, separator))
+	remove := tx.RemoveIndex
+	if len(separator) == 0 {
+		remove = tx.RemoveOrdered
+	}
+	remove(key, meta, pageKey(level, separator))
 }
 
 func parseCount(v []byte) (uint64, error) {

@@ -191,6 +191,10 @@ func (z *ZSet) Save() error {
 	}
 	z.changed = false
 	if z.bulk && z.Len() >= pageFirst {
+		tx, _, _ := z.Parts()
+		if err := tx.Flushed(); err != nil {
+			return err
+		}
 		if err := z.build(); err != nil {
 			return err
 		}
@@ -340,6 +344,11 @@ const removeBatch = 256
 // RemoveRange deletes up to limit entries of a range, from its start or, backwards, from its end; visit sees each
 // before it is gone, in that order.
 func (z *ZSet) RemoveRange(r Range, back bool, limit uint64, visit func(Entry)) (removed uint64, err error) {
+	if visit == nil && !back {
+		if n, err := z.cutMany(r, limit); n > 0 || err != nil {
+			return n, err
+		}
+	}
 	z.takes = true
 	if min(limit, z.Len()) > 1 {
 		if err := z.Several(); err != nil {

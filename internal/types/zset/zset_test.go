@@ -40,7 +40,7 @@ func (b *bench) open() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if b.store, err = keyspace.Open(engine, keyspace.Options{Databases: 1, CacheBytes: b.cache, Defer: true}); err != nil {
+	if b.store, err = keyspace.Open(engine, keyspace.Options{Databases: 1, CacheBytes: b.cache, Defer: true, Many: 20}); err != nil {
 		b.t.Fatal(err)
 	}
 	b.engine = engine
@@ -158,6 +158,12 @@ func TestModel(t *testing.T) {
 				}
 				return nil
 			})
+			for more := true; more; { // those of sets that were removed as a whole
+				var err error
+				if more, err = b.store.Reclaim(t.Context(), 1000); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if rows := countRows(t, b); rows != 0 {
 				t.Errorf("%d rows are left of an empty set", rows)
 			}
@@ -235,12 +241,24 @@ func change(t *testing.T, rng *rand.Rand, z *ZSet, m *model, members int, grow b
 		slices.Reverse(want)
 	}
 	want = want[:min(uint64(len(want)), limit)]
+	if rng.IntN(2) == 0 && !back {
+		n, err := z.RemoveRange(r, false, limit, nil)
+		if err != nil {
+			return err
+		}
+		return m.remove(t, n, want)
+	}
 	var got model
 	n, err := z.RemoveRange(r, back, limit, func(e Entry) { got = append(got, e) })
 	if err != nil {
 		return err
 	}
 	same(t, "removed", got, want)
+	return m.remove(t, n, want)
+}
+
+func (m *model) remove(t *testing.T, n uint64, want model) error {
+	t.Helper()
 	if int(n) != len(want) {
 		t.Fatalf("removed %d, want %d", n, len(want))
 	}
