@@ -35,6 +35,9 @@ func (l *loader) line() string {
 	k := func() string { return fmt.Sprintf("k%d", r.IntN(24)) }
 	h := func() string { return fmt.Sprintf("h%d", r.IntN(6)) }
 	q := func() string { return fmt.Sprintf("l%d", r.IntN(3)) }
+	if r.IntN(5) == 0 {
+		return l.many()
+	}
 	switch r.IntN(46) {
 	case 40, 41:
 		return fmt.Sprintf("HPEXPIRE %s %d FIELDS 3 f%d f%d g%d", h(), r.IntN(40), r.IntN(200), r.IntN(200), r.IntN(50))
@@ -111,6 +114,51 @@ func (l *loader) line() string {
 		return fmt.Sprintf("SETRANGE %s %d zz", k(), r.IntN(50))
 	default:
 		return fmt.Sprintf("MSETNX %s 1 %s 2", k(), k())
+	}
+}
+
+// many is a command that makes or removes many rows, more than a transaction of this test holds.
+func (l *loader) many() string {
+	r := l.rng
+	pick := func(name string, n int) string { return fmt.Sprintf("%s%d", name, r.IntN(n)) }
+	s, z, x := func() string { return pick("s", 3) }, func() string { return pick("z", 3) }, func() string { return pick("x", 2) }
+	several := func(line string, n int, word func() string) string {
+		for range n {
+			line += " " + word()
+		}
+		return line
+	}
+	entry := func() string { return fmt.Sprintf("%d m%d", r.IntN(300), r.IntN(600)) }
+	from := r.IntN(100)
+	switch r.IntN(17) {
+	case 0, 1:
+		return several("SADD "+s(), 30, func() string { return pick("m", 300) })
+	case 2:
+		return fmt.Sprintf("SUNIONSTORE %s %s %s", s(), s(), s())
+	case 3:
+		return fmt.Sprintf("SDIFFSTORE %s %s %s", s(), s(), s())
+	case 4:
+		return fmt.Sprintf("COPY %s %s REPLACE", z(), z())
+	case 5, 6:
+		return several("ZADD "+z(), 60, entry)
+	case 7:
+		return fmt.Sprintf("ZUNIONSTORE %s 3 %s %s %s", z(), z(), z(), s())
+	case 8:
+		return fmt.Sprintf("ZREMRANGEBYRANK %s %d %d", z(), from, from+r.IntN(200))
+	case 9:
+		return fmt.Sprintf("ZREMRANGEBYSCORE %s %d %d", z(), from, from+r.IntN(200))
+	case 10:
+		return fmt.Sprintf("MOVE %s %d", z(), r.IntN(ledgerDB))
+	case 11, 12:
+		return several("XADD "+x()+" *", 2, func() string { return pick("f", 9) })
+	case 13:
+		return fmt.Sprintf("XTRIM %s MAXLEN %d", x(), r.IntN(100))
+	case 14:
+		return several("RPUSH "+pick("l", 3), 50, func() string { return pick("v", 50) })
+	case 15:
+		return fmt.Sprintf("LTRIM %s %d -1", pick("l", 3), 20+r.IntN(40))
+	default:
+		return fmt.Sprintf("LTRIM %s 0 -%d", pick("l", 3), 20+r.IntN(40))
 	}
 }
 
@@ -301,7 +349,34 @@ func checkRecovered(t *testing.T, what string, mem *storage.Mem, fsync string, p
 		t.Fatalf("%s: second time: %s", what, d)
 	}
 	again.close()
+	g.lead()
+	g.checkOrder(t, what)
 	return r
+}
+
+// checkOrder: the rows by which sorted sets and lists are ordered agree with their number of members.
+func (g *gate) checkOrder(t *testing.T, what string) {
+	t.Helper()
+	c := g.client()
+	defer c.Close()
+	for db := range testDatabases {
+		for i := range 3 {
+			z, l := fmt.Sprint("z", i), fmt.Sprint("l", i)
+			got := c.batch(fmt.Sprint("SELECT ", db), "ZCARD "+z, "ZCOUNT "+z+" -inf +inf", "LLEN "+l)
+			for _, q := range []string{"ZRANGE " + z, "LRANGE " + l} {
+				all := strings.Fields(strings.Trim(c.batch(q + " 0 -1")[0], "[]"))
+				got = append(got, fmt.Sprint(len(all)))
+				for j := 7; q[0] == 'Z' && j < len(all); j += len(all)/5 + 1 {
+					if rank := c.batch("ZRANK " + z + " " + all[j])[0]; rank != fmt.Sprint(j) {
+						t.Fatalf("%s: %s of database %d: the rank of member %d is %s", what, z, db, j, rank)
+					}
+				}
+			}
+			if got[1] != got[2] || got[1] != got[4] || got[3] != got[5] {
+				t.Fatalf("%s: database %d, %s and %s: %v", what, db, z, l, got)
+			}
+		}
+	}
 }
 
 // checkLedger: the keys of a transaction are there together, and hold at least what was acknowledged.

@@ -26,6 +26,7 @@ import (
 	"haypile/internal/tracking"
 	"haypile/internal/types/digest"
 	"haypile/internal/types/list"
+	"haypile/internal/types/stream"
 )
 
 // testNode is the part of a node that the commands of these tests ask for.
@@ -117,7 +118,7 @@ func openGate(tb testing.TB, mem *storage.Mem, opt gateOptions) (*gate, error) {
 		return nil, errors.Join(err, g.log.Close())
 	}
 	g.store, err = keyspace.Open(g.engine, keyspace.Options{Databases: testDatabases, CacheBytes: 4 << 20,
-		StartOffset: int64(g.log.Start()), Defer: true})
+		StartOffset: int64(g.log.Start()), Defer: true, Many: 20})
 	if err != nil {
 		return nil, errors.Join(err, g.engine.CloseUnflushed(), g.log.Close())
 	}
@@ -328,6 +329,18 @@ func describe(snap *keyspace.Snapshot, db int, k *keyspace.FoundKey) (string, er
 		})
 		if err == nil && n != k.Meta.Count {
 			err = fmt.Errorf("list %s: count %d, elements %d", k.User, k.Meta.Count, n)
+		}
+		return text, err
+	}
+	if k.Meta.Type == encoding.Stream {
+		n := uint64(0)
+		err := stream.Entries(snap.Rows(db, &k.Meta), &k.Meta, func(id stream.ID, f stream.Fields) {
+			text += fmt.Sprint(id)
+			f.All(func(v []byte) { text += " " + string(v) })
+			n++
+		})
+		if err == nil && n != k.Meta.Count {
+			err = fmt.Errorf("stream %s: count %d, entries %d", k.User, k.Meta.Count, n)
 		}
 		return text, err
 	}
