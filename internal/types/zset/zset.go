@@ -121,9 +121,7 @@ func (z *ZSet) Put(member []byte, score float64, old float64, found bool) error 
 	z.putScore(order)
 	z.x.include(order)
 	z.changed = true
-	if _, err := z.Set(member, scoreValue(score)); err != nil {
-		return err
-	}
+	z.SetTimed(member, scoreValue(score), !found, 0, 0)
 	if z.x.levels == 0 && !z.bulk && z.Len() >= pageFirst {
 		z.own()
 		z.dropTree()
