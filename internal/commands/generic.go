@@ -12,9 +12,6 @@ var genericFamily = family{group: "generic", category: "keyspace"}
 // foreignCursor is the difference of the commands that take a cursor.
 const foreignCursor = "A number that cannot be a cursor is refused; Redis begins somewhere."
 
-// copyBound is the difference of the commands that copy a collection.
-const copyBound = "A collection of more than 1 GB is refused: a copy is one atomic step, in memory."
-
 const wholeSpace = command.ReadOnly | command.WholeSpace
 
 var genericCommands = []*Command{
@@ -39,9 +36,9 @@ var genericCommands = []*Command{
 		func(c *Call) error { return rename(c, false) }).twoKeys(accessTake, accessInsert),
 	genericFamily.command("COPY", "6.2.0", -3, command.Write|command.DenyOOM, command.KeySpec{},
 		"COPY source destination [DB destination-db] [REPLACE]", "O(N) elements of the value",
-		"Copies a key with its value and expiry.", copyKey).twoKeys(accessGet, accessStore).differs(copyBound),
+		"Copies a key with its value and expiry.", copyKey).twoKeys(accessGet, accessStore),
 	genericFamily.command("MOVE", "1.0.0", 3, command.Write|command.Fast, oneKey(accessBoth), "MOVE key db",
-		"O(N) elements of the value", "Moves a key to another database.", move).differs(copyBound),
+		"O(N) elements of the value", "Moves a key to another database.", move),
 	genericFamily.command("DUMP", "2.6.0", 2, command.ReadOnly|command.Heavy, oneKey(accessGet), "DUMP key",
 		"O(N) bytes of the value", "Answers a value in the portable form that RESTORE reads.", dump),
 	genericFamily.command("RESTORE", "2.6.0", -4, command.Write|command.DenyOOM|command.Heavy, oneKey(accessStore),
