@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"haypile/internal/encoding"
 )
@@ -33,9 +34,11 @@ type rowFilter struct {
 // filterLayer is a blocked Bloom filter: all bits of a row lie in one cache line.
 type filterLayer struct {
 	words []atomic.Uint64
-	shift uint // 64 - log2 of the number of lines
-	rows  atomic.Int64
-	limit int64
+	// memory has the words: outside the Go heap, whose collector would keep as much again for new objects.
+	memory *region
+	shift  uint // 64 - log2 of the number of lines
+	rows   atomic.Int64
+	limit  int64
 }
 
 const (
@@ -47,9 +50,14 @@ const (
 
 func newFilterLayer(bytes int64) *filterLayer {
 	lines := uint64(bytes / 64)
-	return &filterLayer{words: make([]atomic.Uint64, lines*filterLineWords),
-		shift: uint(64 - bits.Len64(lines-1)),
-		limit: bytes * 8 / filterRowBits}
+	l := &filterLayer{shift: uint(64 - bits.Len64(lines-1)), limit: bytes * 8 / filterRowBits}
+	if l.memory = newRegion(int(lines * filterLineWords * 8)); l.memory != nil {
+		adviseHuge(l.memory.bytes)
+		l.words = unsafe.Slice((*atomic.Uint64)(unsafe.Pointer(&l.memory.bytes[0])), lines*filterLineWords)
+	} else {
+		l.words = make([]atomic.Uint64, lines*filterLineWords)
+	}
+	return l
 }
 
 func newRowFilter(maxBytes int64) *rowFilter {

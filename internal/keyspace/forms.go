@@ -130,14 +130,17 @@ func (f *forms) removeLocked(el *list.Element) {
 	f.mu.bytes -= h.size
 }
 
-// evictLocked halves the form that was not used for longest, again and again; one that does not get smaller goes.
+// shrinkShare: a form gives up one byte in so many at once. Somebody waits for that, so it is not half of the form.
+const shrinkShare = 8
+
+// evictLocked makes the form that was not used for longest smaller, again and again; one that does not get so goes.
 func (f *forms) evictLocked() {
 	for f.mu.bytes > f.budget.Load() && f.mu.order.Len() > 0 {
 		el := f.mu.order.Back()
 		h := el.Value.(*heldForm)
 		if s, ok := h.form.(Shrinker); ok {
-			s.Shrink(h.size / 2)
-			if size := h.form.Size(); size < h.size && size <= h.size-h.size/4 {
+			s.Shrink(h.size - h.size/shrinkShare)
+			if size := h.form.Size(); size < h.size && size <= h.size-h.size/(2*shrinkShare) {
 				f.mu.bytes += size - h.size
 				h.size = size
 				continue

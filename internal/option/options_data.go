@@ -76,9 +76,10 @@ const (
 var (
 	MaxMemory = bytesOption(Spec{
 		Name: "maxmemory", Group: GroupStorage, Default: "0", Min: 0, Max: math.MaxInt64,
-		Help: "Budget of the caches: hot values, the engine's blocks, its memtables. 0: a quarter of the " +
-			"machine's memory, or 1gb where that is not known. A change reaches the hot cache at once " +
-			"and the engine at the next start.",
+		Help: "Memory that the process takes, about: hot values, the engine's blocks, its memtables, and " +
+			"96 MB for the rest. Many connections with large buffers come on top. 0: a quarter of the " +
+			"machine's memory, or 1gb where that is not known. A change reaches the hot cache at once and the engine " +
+			"at the next start.",
 		DiffersFromRedis: "It bounds caches, not data: data is on disk, and nothing is evicted from it.",
 	})
 
@@ -89,15 +90,15 @@ var (
 	})
 
 	CacheSize = shareOption(Spec{
-		Name: "cache-size", Group: GroupStorage, Default: "40%", Min: 0, Max: math.MaxInt64,
-		Help: "Memory for decoded hot values: a size, or a percentage of the budget (`maxmemory`). 0: no " +
-			"such cache.",
+		Name: "cache-size", Group: GroupStorage, Default: "35%", Min: 0, Max: math.MaxInt64,
+		Help: "Memory for decoded hot values: a size, or a percentage of what the memtables, four times " +
+			"`memtable-size`, and 96 MB leave of the budget (`maxmemory`). 0: no such cache.",
 	})
 
 	BlockCache = shareOption(Spec{
-		Name: "block-cache", Group: GroupStorage, Default: "40%", Min: 0, Max: math.MaxInt64, Immutable: true,
+		Name: "block-cache", Group: GroupStorage, Default: "30%", Min: 0, Max: math.MaxInt64, Immutable: true,
 		Help: "Memory for the engine's cache of uncompressed blocks: a size, or a percentage of the " +
-			"budget (`maxmemory`).",
+			"budget as `cache-size`.",
 	})
 
 	MemtableSize = bytesOption(Spec{

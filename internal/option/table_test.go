@@ -131,7 +131,7 @@ func TestTypedReads(t *testing.T) {
 		c.Text(UnixSocketPerm) == "0",
 		ReplicaOf.Get(c).IsZero(),
 		strings.Join(Bind.Get(c), "|") == "*|-::*",
-		c.Share(BlockCache, 1000) == 400,
+		c.Share(BlockCache, 1000) == 300,
 		CacheBudget(c, 8<<30) == 2<<30,
 		CacheBudget(c, 0) == 1<<30,
 		EffectiveAgentPort(c) == 16379,

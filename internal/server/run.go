@@ -197,7 +197,7 @@ func limitHeap(s *Server, machine int64) {
 		return
 	}
 	hot, block, memtable := s.budgets()
-	if limit := machine - block - 4*memtable - machine/10; limit > hot*2 {
+	if limit := machine - block - memtables*memtable - machine/10; limit > hot*2 {
 		debug.SetMemoryLimit(limit)
 	}
 }
