@@ -288,11 +288,10 @@ func (z *ZSet) move(was, order []byte) error {
 	if err != nil {
 		return err
 	}
-	to, err := z.descend(t, order, false)
-	if err != nil {
-		return err
-	}
-	if from.levels > 0 && (from.step[1] != to.step[1] || from.height(was) > 0) {
+	if !from.holds(order) || from.height(was) > 0 {
+		if _, err := z.descend(t, order, false); err != nil {
+			return err
+		}
 		// All is read before the first change: the tree is lost if that fails later.
 		height := randomHeight(z.x.levels)
 		if height > 0 {
@@ -305,16 +304,28 @@ func (z *ZSet) move(was, order []byte) error {
 		}
 		return z.insertAt(order, height)
 	}
-	t = z.own()
-	if from, err = z.descend(t, was, false); err != nil || from.leaf == nil {
-		return err
+	if owned := z.own(); owned != t {
+		// The store has forgotten the tree meanwhile.
+		if from, err = z.descend(owned, was, false); err != nil {
+			return err
+		}
+		t = owned
 	}
-	if at := from.leaf.find(was); at < len(from.leaf.ends) && string(from.leaf.order(at)) == string(was) {
-		from.leaf.removeEntry(at)
+	at := &t.root
+	if s := from.step[1]; from.levels > 0 {
+		at = &s.n.children[s.page]
 	}
-	from.leaf.insertEntry(from.leaf.find(order), order)
-	t.size.Add(int64(len(order) - len(was)))
+	// One that is not there, perhaps taken out of the tree meanwhile, is read from the rows when it is needed.
+	if leaf := at.Load(); leaf != nil {
+		leaf.replaceEntry(was, order)
+		t.size.Add(int64(len(order) - len(was)))
+	}
 	return nil
+}
+
+// holds reports whether the page of level 1 at which a path ends is that of an order, too.
+func (p *path) holds(order []byte) bool {
+	return bytes.Compare(p.from(), order) <= 0 && (p.end == nil || bytes.Compare(order, p.end) < 0)
 }
 
 // rank is the number of entries before an order.

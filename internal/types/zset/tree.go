@@ -197,6 +197,23 @@ func (n *node) removeEntry(at int) {
 	}
 }
 
+// replaceEntry puts an entry in the place of another one, which it is if that is there.
+func (n *node) replaceEntry(was, order []byte) {
+	at := n.find(was)
+	if at == len(n.ends) || string(n.order(at)) != string(was) {
+		n.insertEntry(n.find(order), order)
+		return
+	}
+	stays := len(order) == len(was) && (at == 0 || bytes.Compare(n.order(at-1), order) < 0) &&
+		(at+1 == len(n.ends) || bytes.Compare(order, n.order(at+1)) < 0)
+	if stays {
+		copy(n.order(at), order)
+		return
+	}
+	n.removeEntry(at)
+	n.insertEntry(n.find(order), order)
+}
+
 // splitLeaf moves the entries from one on into a new leaf.
 func (n *node) splitLeaf(at int) *node {
 	right := &node{leaf: true}
