@@ -278,7 +278,8 @@ func (z *ZSet) merge(t *tree, n *node, level, page int) error {
 	return z.merge(t, a, level-1, at)
 }
 
-// move counts an entry that gets another order. Inside a page only its entries change.
+// move counts an entry that gets another order. Inside a page only its entries change. A separator stays one: chosen
+// anew it would mostly become none, and a set whose scores change without end would lose its pages.
 func (z *ZSet) move(was, order []byte) error {
 	if z.bulk {
 		return nil
@@ -288,12 +289,11 @@ func (z *ZSet) move(was, order []byte) error {
 	if err != nil {
 		return err
 	}
-	if !from.holds(order) || from.height(was) > 0 {
+	if height := from.height(was); height > 0 || !from.holds(order) {
 		if _, err := z.descend(t, order, false); err != nil {
 			return err
 		}
 		// All is read before the first change: the tree is lost if that fails later.
-		height := randomHeight(z.x.levels)
 		if height > 0 {
 			if _, err := z.descend(t, order, true); err != nil {
 				return err

@@ -742,3 +742,67 @@ func TestMovesKeepTheTree(t *testing.T) {
 		t.Errorf("%d of %d changes that needed the engine lost the tree", losses, colds)
 	}
 }
+
+// TestPagesStay: however often scores change, and members go and come, pages have about pageMean entries each.
+func TestPagesStay(t *testing.T) {
+	b := newBench(t)
+	rng := rand.New(rand.NewPCG(9, 1))
+	const n = 10_000
+	scores := make([]float64, n)
+	member := func(i int) []byte { return fmt.Appendf(nil, "m%05d", i) }
+	b.run(func(_ *keyspace.Txn, z *ZSet) error {
+		for i := range n {
+			scores[i] = float64(i)
+			if err := z.Put(member(i), scores[i], 0, false); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	pages := func(what string) {
+		b.run(func(_ *keyspace.Txn, z *ZSet) error {
+			count, most := 0, uint64(0)
+			err := z.pages(1, nil, nil, func(p page) bool {
+				count, most = count+1, max(most, p.count)
+				return true
+			})
+			// The numbers of pages are 156 on average, with a deviation of 12.
+			if count < n/pageMean/2 || count > n/pageMean*2 || most > 20*pageMean {
+				t.Errorf("%s: %d entries have %d pages, the largest of %d", what, n, count, most)
+			}
+			return err
+		})
+	}
+	pages("at first")
+	for _, far := range []float64{1, n} {
+		for range 5 {
+			b.run(func(_ *keyspace.Txn, z *ZSet) error {
+				for range n {
+					i := rng.IntN(n)
+					to := scores[i] + far*rng.Float64()
+					if err := z.Put(member(i), to, scores[i], true); err != nil {
+						return err
+					}
+					scores[i] = to
+				}
+				return nil
+			})
+		}
+		pages(fmt.Sprintf("after moves of up to %.0f", far))
+	}
+	for range 3 {
+		b.run(func(_ *keyspace.Txn, z *ZSet) error {
+			for range n {
+				i := rng.IntN(n)
+				if _, err := z.Remove(member(i)); err != nil {
+					return err
+				}
+				if err := z.Put(member(i), scores[i], 0, false); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	pages("after removals and insertions")
+}
