@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 
 	"haypile/internal/encoding"
 )
@@ -213,11 +214,39 @@ func (z *ZSet) prepareRemove(t *tree, order []byte) error {
 		return err
 	}
 	h := p.height(order)
-	if h < 2 {
+	if h == 0 {
 		return nil
 	}
 	s := p.step[h]
-	_, err = z.lastBranch(t, s.n, h, s.page-1)
+	n, err := z.lastBranch(t, s.n, h, s.page-1)
+	if err != nil {
+		return err
+	}
+	page := s.page - 1
+	if h > 1 {
+		page = len(n.children) - 1
+	}
+	return z.completePair(t, &p, &n.children[page], n.separators[page])
+}
+
+// completePair reads the entries of one of two pages that are going to be merged, those of the page where a path ends
+// and of the one before it, if the other's are there: of one page made of both they would be of no use. That goes on
+// until all are there, so it is done only where there is room for them.
+func (z *ZSet) completePair(t *tree, p *path, before *atomic.Pointer[node], from []byte) error {
+	s := p.step[1]
+	at := &s.n.children[s.page]
+	tx, _, _ := z.Parts()
+	if (before.Load() == nil) == (at.Load() == nil) || t.Size() > tx.FormBudget()/2 {
+		return nil
+	}
+	missing, to := before, s.separator()
+	if before.Load() != nil {
+		missing, from, to = at, to, p.end
+	}
+	n, err := z.load(0, from, to)
+	if err == nil {
+		t.complete(missing, n)
+	}
 	return err
 }
 
