@@ -247,6 +247,8 @@ func FuzzParse(f *testing.F) {
 	f.Add(AppendKey(nil, 1, 2, 3, []byte("k")))
 	f.Add(AppendElement(nil, 1, 2, 3, []byte("k")))
 	f.Add(AppendExpiry(nil, 1, 2, 3, 4, []byte("k")))
+	f.Add(AppendErasure(nil, &Erasure{1, 2, 3, 4}))
+	f.Add(AppendCollections(nil, 300))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var m Meta
 		if ParseMeta(b, &m) == nil && m.Type == String && m.ID == 0 && !bytes.Equal(AppendMeta(nil, &m), b) && m.Deadline != 0 {
@@ -262,6 +264,14 @@ func FuzzParse(f *testing.F) {
 		ParseExpiry(b)
 		ParseGarbage(b)
 		ParseRetired(b)
+		if e, err := ParseErasure(b); err == nil && !bytes.Equal(AppendErasure(nil, &e), b) {
+			t.Errorf("%x reads as %+v", b, e)
+		}
+		if n, err := ParseCollections(b); err == nil {
+			if again, err := ParseCollections(AppendCollections(nil, n)); err != nil || again != n {
+				t.Errorf("%x reads as %d, and that as %d: %v", b, n, again, err)
+			}
+		}
 		if v, d, err := ParseElementValue(b); err == nil && d != 0 && !bytes.Equal(AppendElementValue(nil, v, d), b) {
 			t.Errorf("%x reads as %q until %d", b, v, d)
 		}

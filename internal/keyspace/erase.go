@@ -106,7 +106,7 @@ func (er *Eraser) Done() error {
 		f.rows = nil
 		return f.err
 	}
-	if f.spill(); f.err != nil {
+	if f.flush(); f.err != nil {
 		return f.err
 	}
 	er.undo = len(t.rows.undo)

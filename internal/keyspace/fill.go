@@ -77,10 +77,10 @@ func (t *Txn) Filled() error {
 func (f *fill) flush() {
 	if f.spilled {
 		f.spill()
-		return
-	}
-	for _, r := range f.rows {
-		f.t.write(r)
+	} else {
+		for _, r := range f.rows {
+			f.t.write(r)
+		}
 	}
 	f.rows, f.bytes = nil, 0
 }
@@ -238,6 +238,7 @@ func (t *Txn) endFills(n int) {
 			return
 		}
 		t.store.fills.end(last)
+		t.fills[len(t.fills)-1] = nil
 		t.fills = t.fills[:len(t.fills)-1]
 		if t.filling == last {
 			t.filling = nil

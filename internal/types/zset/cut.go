@@ -3,6 +3,8 @@ package zset
 import (
 	"bytes"
 	"cmp"
+
+	"haypile/internal/keyspace"
 )
 
 // cutMany removes the first entries of a range, up to limit, if those are many, and returns how many they are; otherwise
@@ -32,6 +34,8 @@ func (z *ZSet) cutMany(r Range, limit uint64) (n uint64, err error) {
 	switch {
 	case !tx.Many(n):
 		return 0, nil
+	case tx.InMemory():
+		return 0, keyspace.ErrCold
 	case n == z.Len():
 		z.own()
 		z.dropTree()
