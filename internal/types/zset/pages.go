@@ -37,20 +37,20 @@ func pageKey(level int, separator []byte) []byte {
 // putPage stores a page. The first of a level is looked up, the others are only walked over.
 func (z *ZSet) putPage(level int, separator []byte, count uint64) {
 	tx, key, meta := z.Parts()
-	put := tx.PutIndex
 	if len(separator) == 0 {
-		put = tx.PutOrdered
+		tx.PutOrdered(key, meta, pageKey(level, nil), binary.AppendUvarint(nil, count))
+	} else {
+		tx.PutIndex(key, meta, pageKey(level, separator), binary.AppendUvarint(nil, count))
 	}
-	put(key, meta, pageKey(level, separator), binary.AppendUvarint(nil, count))
 }
 
 func (z *ZSet) removePage(level int, separator []byte) {
 	tx, key, meta := z.Parts()
-	remove := tx.RemoveIndex
 	if len(separator) == 0 {
-		remove = tx.RemoveOrdered
+		tx.RemoveOrdered(key, meta, pageKey(level, nil))
+	} else {
+		tx.RemoveIndex(key, meta, pageKey(level, separator))
 	}
-	remove(key, meta, pageKey(level, separator))
 }
 
 func parseCount(v []byte) (uint64, error) {
