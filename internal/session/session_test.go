@@ -457,6 +457,7 @@ func FuzzSession(f *testing.F) {
 			defer close(drained)
 			_, _ = io.Copy(io.Discard, near)
 		}()
+		_ = near.SetWriteDeadline(time.Now().Add(2 * time.Second)) // nobody reads a pipe that was taken over
 		for rest := data; len(rest) > 0; {
 			m := min(len(rest), int(cut)+1)
 			if _, err := near.Write(rest[:m]); err != nil {
