@@ -256,7 +256,7 @@ func (c *Call) storeWhole(e *keyspace.Entry, n uint64, save func(event string) e
 const maxStoredBytes = 512 << 20
 
 // errTooLarge refuses more.
-const errTooLarge = Error("ERR the value is too large to be copied in one step")
+const errTooLarge = Error("ERR the elements are too large to be held in memory at once")
 
 func sInterCard(c *Call) error {
 	n, ok := resp.ParseInt(c.Args[1])

@@ -195,7 +195,7 @@ func (t *Txn) copyElements(from encoding.Space, old *encoding.Meta, dst *Entry, 
 		f.add(row{hash: rowHash(nk), key: nk, val: f.memory().copyOf(v), point: true, bulk: bulk})
 		return f.err == nil
 	})
-	return errors.Join(err, t.Filled())
+	return errors.Join(err, t.Filled(m))
 }
 
 // drain makes the engine have all that a walk has to see.

@@ -220,6 +220,7 @@ func (s *Store) settleErased(t *Txn) {
 		p := &s.pending
 		p.mu.Lock()
 		defer p.mu.Unlock()
+		defer p.mu.room.Broadcast()
 		p.mu.err = errors.Join(p.mu.err, fmt.Errorf("rows that were removed: %w", err))
 	}
 }

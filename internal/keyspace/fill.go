@@ -35,7 +35,7 @@ type fill struct {
 }
 
 // Many reports whether rows of that number are too many to be held in memory: a new collection of so many should be
-// filled (see Fill), and a change of so many be done with Cut and Erase.
+// filled (see Fill), and so many be removed with CutOrdered and Eraser.
 func (t *Txn) Many(rows uint64) bool { return rows >= uint64(t.store.many) }
 
 // Fill makes what is put into the new collection m pass the transaction by if it becomes much, until Filled. Meanwhile
@@ -49,9 +49,17 @@ func (t *Txn) newFill(sp encoding.Space, m *encoding.Meta) *fill {
 	return f
 }
 
-// Flushed makes what was put so far visible to walks of this transaction, and to nobody else.
-func (t *Txn) Flushed() error {
-	f := t.filling
+// fillOf is the fill of a collection, nil if it is not being filled.
+func (t *Txn) fillOf(m *encoding.Meta) *fill {
+	if f := t.filling; f != nil && f.id == m.ID {
+		return f
+	}
+	return nil
+}
+
+// Flushed makes what was put into m so far visible to walks of this transaction, and to nobody else.
+func (t *Txn) Flushed(m *encoding.Meta) error {
+	f := t.fillOf(m)
 	if f == nil {
 		return nil
 	}
@@ -59,16 +67,19 @@ func (t *Txn) Flushed() error {
 	return f.err
 }
 
-// Filled ends Fill. The metadata is the caller's to Put.
-func (t *Txn) Filled() error {
-	f := t.filling
-	if f == nil {
-		return nil
+// Filled ends Fill of m, if that is being filled. The metadata is the caller's to Put.
+func (t *Txn) Filled(m *encoding.Meta) error {
+	if f := t.fillOf(m); f != nil {
+		return f.end()
 	}
-	t.filling = nil
+	return nil
+}
+
+func (f *fill) end() error {
+	f.t.filling = nil
 	f.flush()
 	if f.spilled && f.err == nil {
-		t.write(row{hash: rowHash(f.garbage), key: f.garbage, del: true})
+		f.t.write(row{hash: rowHash(f.garbage), key: f.garbage, del: true})
 	}
 	return f.err
 }
@@ -87,7 +98,7 @@ func (f *fill) flush() {
 
 // memory is where the keys and values of rows of a collection are made.
 func (t *Txn) memory(m *encoding.Meta) *arena {
-	if f := t.filling; f != nil && f.id == m.ID {
+	if f := t.fillOf(m); f != nil {
 		return f.memory()
 	}
 	return &t.mem
@@ -102,7 +113,7 @@ func (f *fill) memory() *arena {
 
 // put stores or deletes a row of a collection, made in its memory.
 func (t *Txn) put(m *encoding.Meta, r row) {
-	if f := t.filling; f != nil && f.id == m.ID {
+	if f := t.fillOf(m); f != nil {
 		f.add(r)
 		return
 	}
@@ -132,10 +143,10 @@ func (f *fill) spill() {
 	}
 	s := f.t.store
 	if !f.spilled {
+		f.spilled = true
 		if f.err = s.fills.begin(s, f); f.err != nil {
 			return
 		}
-		f.spilled = true
 	}
 	slices.SortStableFunc(f.rows, func(a, b row) int { return bytes.Compare(a.key, b.key) })
 	b := s.engine.NewBatch()
@@ -164,14 +175,18 @@ func (s *Store) ahead(b *storage.Batch) error {
 }
 
 // fills are the collections that transactions are filling: they have garbage rows, but are none.
+//
+// Lock order: begins, mu. The engine is called under begins only: rows of an id must not get there ahead of the row that
+// reserves it.
 type fills struct {
-	mu struct {
+	begins sync.Mutex
+	// reserved is what the engine's row of collections says; it belongs to who holds begins.
+	reserved encoding.Collection
+	mu       struct {
 		sync.Mutex
 		open map[encoding.Collection]struct{}
 		// ended have been committed or given up, perhaps since Reclaim has looked at their garbage rows.
 		ended []encoding.Collection
-		// reserved is what the engine's row of collections says.
-		reserved encoding.Collection
 	}
 }
 
@@ -181,12 +196,13 @@ const reserveIDs = 1 << 10
 
 // begin writes the garbage row.
 func (fs *fills) begin(s *Store, f *fill) error {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
+	fs.open(f.id) // before Reclaim can see it
+	fs.begins.Lock()
+	defer fs.begins.Unlock()
 	b := s.engine.NewBatch()
 	defer b.Close()
 	b.Set(f.garbage, nil)
-	reserved := fs.mu.reserved
+	reserved := fs.reserved
 	if f.id >= reserved {
 		reserved = f.id + reserveIDs
 		b.Set(encoding.CollectionsRow, encoding.AppendCollections(nil, reserved))
@@ -194,12 +210,17 @@ func (fs *fills) begin(s *Store, f *fill) error {
 	if err := s.engine.Apply(b); err != nil {
 		return err
 	}
-	fs.mu.reserved = reserved
+	fs.reserved = reserved
+	return nil
+}
+
+func (fs *fills) open(id encoding.Collection) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
 	if fs.mu.open == nil {
 		fs.mu.open = map[encoding.Collection]struct{}{}
 	}
-	fs.mu.open[f.id] = struct{}{}
-	return nil
+	fs.mu.open[id] = struct{}{}
 }
 
 // end says that a fill was committed, and its garbage row is gone with the commit, or that it was given up.

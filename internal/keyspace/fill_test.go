@@ -56,7 +56,7 @@ func TestFill(t *testing.T) {
 		t.Fatalf("%d rows are in the engine, %d in the transaction, of %d bytes", rows, len(tx.rows.rows), tx.mem.size())
 	}
 	reclaimAll(t, store)
-	if err := errors.Join(tx.Filled(), tx.Put(&e, m)); err != nil {
+	if err := errors.Join(tx.Filled(&m), tx.Put(&e, m)); err != nil {
 		t.Fatal(err)
 	}
 	reclaimAll(t, store)
@@ -78,7 +78,7 @@ func TestFill(t *testing.T) {
 		tx.Begin(ModeWrite, 0, 1)
 		mark := tx.Mark()
 		e, m = beginFill(t, tx, "b", n)
-		if err := errors.Join(tx.Filled(), tx.Put(&e, m)); err != nil {
+		if err := errors.Join(tx.Filled(&m), tx.Put(&e, m)); err != nil {
 			t.Fatal(err)
 		}
 		switch how {
@@ -135,7 +135,7 @@ func TestFillBesideReclaim(t *testing.T) {
 				tx := store.NewTxn()
 				tx.Begin(ModeWrite, 0, 1)
 				e, m := beginFill(t, tx, key, n)
-				err := errors.Join(tx.Filled(), tx.Put(&e, m))
+				err := errors.Join(tx.Filled(&m), tx.Put(&e, m))
 				if i%3 < 2 {
 					leader.Lock()
 					err = errors.Join(err, store.Apply([]*Txn{tx}, store.Applied()+1, 0))

@@ -280,14 +280,14 @@ func (m *modelTest) fillNew(tx *Txn, e *Entry, meta *encoding.Meta, n value) {
 	}
 	meta.Count = uint64(len(n.elements))
 	if m.rng.IntN(2) == 0 {
-		m.check(tx.Flushed())
+		m.check(tx.Flushed(meta))
 		rows := 0
 		m.check(tx.ScanElements(e, meta, 0, func(Element) bool { rows++; return true }))
 		if rows != len(n.elements) {
 			m.t.Fatalf("%d members of %d can be walked over", rows, len(n.elements))
 		}
 	}
-	m.check(tx.Filled())
+	m.check(tx.Filled(meta))
 }
 
 // removeMany removes members by other ways than one by one: a range is cut out of the ordered rows, or they are erased.

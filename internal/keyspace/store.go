@@ -146,12 +146,12 @@ func Open(engine *storage.Engine, opt Options) (*Store, error) {
 func (s *Store) reserved() error {
 	v, ok, err := s.engine.Get(nil, encoding.CollectionsRow)
 	if err == nil && ok {
-		s.fills.mu.reserved, err = encoding.ParseCollections(v)
+		s.fills.reserved, err = encoding.ParseCollections(v)
 	}
 	if err != nil {
 		return fmt.Errorf("read the store's state: %w", err)
 	}
-	s.state.NextCollection = max(s.state.NextCollection, s.fills.mu.reserved)
+	s.state.NextCollection = max(s.state.NextCollection, s.fills.reserved)
 	return nil
 }
 

@@ -125,7 +125,7 @@ func (w *StringWriter) Save(deadline int64) error {
 		return w.t.Put(w.e, encoding.WholeString(w.whole[:w.length], deadline))
 	}
 	w.put()
-	if err := w.t.Filled(); err != nil {
+	if err := w.t.Filled(&w.meta); err != nil {
 		return err
 	}
 	w.meta.Deadline = deadline

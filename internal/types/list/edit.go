@@ -197,8 +197,7 @@ func (l *List) Trim(from, to uint64) error {
 		err = failed
 	}
 	if err == nil {
-		fresh.filling = false
-		err = l.tx.Filled()
+		err = l.tx.Filled(&fresh.meta)
 	}
 	buf := l.buf
 	*l = *fresh

@@ -34,9 +34,7 @@ type List struct {
 	changed bool
 	// formed: the list has a form, or may have one. It was long when it was opened.
 	formed bool
-	// filling: the elements are those of a list made by Begin, and pass the transaction by; see keyspace.Txn.Fill.
-	filling bool
-	buf     []byte
+	buf    []byte
 }
 
 // spare are lists that Release gave back.
@@ -80,7 +78,7 @@ func At(tx *keyspace.Txn, e keyspace.Entry) (*List, error) {
 // Begin makes a new, empty list that will replace whatever is at the key, with a deadline (0 = none). Until Save
 // elements are added at its end only.
 func Begin(tx *keyspace.Txn, e keyspace.Entry, deadline int64) *List {
-	l := &List{tx: tx, key: e, filling: true}
+	l := &List{tx: tx, key: e}
 	l.begin()
 	l.meta.Deadline = deadline
 	tx.Fill(&l.key, &l.meta)
@@ -195,11 +193,8 @@ func (l *List) remove(e extent.Entry) {
 
 // Save stores the metadata if something has changed; a list without elements is no key.
 func (l *List) Save() error {
-	if l.filling {
-		l.filling = false
-		if err := l.tx.Filled(); err != nil {
-			return err
-		}
+	if err := l.tx.Filled(&l.meta); err != nil {
+		return err
 	}
 	if !l.changed {
 		return nil

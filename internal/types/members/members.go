@@ -28,8 +28,6 @@ type Members struct {
 	timed encoding.Timed
 	// changed is set by anything that Save must tell of.
 	changed bool
-	// filling: the members are those of a value made by Begin, and pass the transaction by; see keyspace.Txn.Fill.
-	filling bool
 }
 
 // Open reads the value of a type at key; a missing key is an empty one.
@@ -148,11 +146,8 @@ func (m *Members) Clear() error {
 // Save stores the metadata if something has changed; a value without members is no key.
 func (m *Members) Save() error {
 	m.encodeTimed()
-	if m.filling {
-		m.filling = false
-		if err := m.tx.Filled(); err != nil {
-			return err
-		}
+	if err := m.tx.Filled(&m.meta); err != nil {
+		return err
 	}
 	switch {
 	case !m.changed:
@@ -184,7 +179,7 @@ func (m *Members) Save() error {
 // Begin makes a new, empty value that will replace whatever is at the key, with a deadline (0 = none). Until Save its
 // members cannot be looked up.
 func Begin(tx *keyspace.Txn, e keyspace.Entry, typ encoding.Type, deadline int64) Members {
-	m := Members{tx: tx, typ: typ, key: e, meta: tx.NewCollection(&e, typ), filling: true}
+	m := Members{tx: tx, typ: typ, key: e, meta: tx.NewCollection(&e, typ)}
 	m.meta.Deadline = deadline
 	tx.Fill(&e, &m.meta)
 	return m

@@ -3,6 +3,7 @@ package stream
 import (
 	"bytes"
 	"errors"
+	"slices"
 
 	"haypile/internal/encoding"
 	"haypile/internal/keyspace"
@@ -318,11 +319,11 @@ func (c *Consumer) Delete() error {
 // release ends that anything is pending for the consumer; counting is the caller's.
 func (c *Consumer) release() error {
 	g, s := c.g, c.g.s
-	pending, owned := pendingOf(g.Name), ownedBy(g.Name, c.Name)
+	pending, owned := slices.Clip(pendingOf(g.Name)), slices.Clip(ownedBy(g.Name, c.Name))
 	if !s.tx.Many(c.Pending) {
 		return c.Owned(ID{}, Max, func(id ID) bool {
-			s.tx.RemoveIndex(&s.key, &s.meta, appendID(pending[:len(pending):len(pending)], id))
-			s.tx.RemoveIndex(&s.key, &s.meta, appendID(owned[:len(owned):len(owned)], id))
+			s.tx.RemoveIndex(&s.key, &s.meta, appendID(pending, id))
+			s.tx.RemoveIndex(&s.key, &s.meta, appendID(owned, id))
 			return true
 		})
 	}
@@ -332,7 +333,7 @@ func (c *Consumer) release() error {
 	} else {
 		gone := s.tx.Eraser(&s.key, &s.meta)
 		err = c.Owned(ID{}, Max, func(id ID) bool {
-			gone.Index(appendID(pending[:len(pending):len(pending)], id))
+			gone.Index(appendID(pending, id))
 			return true
 		})
 		err = errors.Join(err, gone.Done())

@@ -338,7 +338,7 @@ func (s *Stream) keepLast(n uint64) error {
 			left--
 			return left > 0
 		})
-		err = errors.Join(err, s.tx.Filled())
+		err = errors.Join(err, s.tx.Filled(&meta))
 	}
 	s.meta, s.First, s.changed = meta, first, true
 	return err

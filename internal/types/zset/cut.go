@@ -15,15 +15,9 @@ func (z *ZSet) cutMany(r Range, limit uint64) (n uint64, err error) {
 	if z.x.levels == 0 || !tx.Many(min(limit, z.Len())) || r.Empty() {
 		return 0, nil
 	}
-	before, err := z.rank(r.From)
+	before, end, err := z.ranks(r)
 	if err != nil {
 		return 0, err
-	}
-	end := z.Len()
-	if r.To != nil {
-		if end, err = z.rank(r.To); err != nil {
-			return 0, err
-		}
 	}
 	if n = end - before; n > limit {
 		n, end = limit, before+limit

@@ -382,17 +382,21 @@ func (z *ZSet) Count(r Range) (uint64, error) {
 	if r.Empty() || z.Len() == 0 {
 		return 0, nil
 	}
-	from, err := z.rank(r.From)
-	if err != nil {
-		return 0, err
+	from, to, err := z.ranks(r)
+	return to - from, err
+}
+
+// ranks are the numbers of entries before a range, and before its end.
+func (z *ZSet) ranks(r Range) (from, to uint64, err error) {
+	if from, err = z.rank(r.From); err != nil {
+		return 0, 0, err
 	}
-	to := z.Len()
-	if r.To != nil {
+	if to = z.Len(); r.To != nil {
 		if to, err = z.rank(r.To); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 	}
-	return to - from, nil
+	return from, to, nil
 }
 
 // From is the range that begins with the entry of a rank, which must be less than Len; backwards, the range that

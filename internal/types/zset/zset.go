@@ -189,8 +189,8 @@ func (z *ZSet) Save() error {
 	}
 	z.changed = false
 	if z.bulk && z.Len() >= pageFirst {
-		tx, _, _ := z.Parts()
-		if err := tx.Flushed(); err != nil {
+		tx, _, meta := z.Parts()
+		if err := tx.Flushed(meta); err != nil {
 			return err
 		}
 		if err := z.build(); err != nil {
